@@ -1,0 +1,27 @@
+"""What a render gave back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from native.media.probe import Stream
+from native.media.timecode import Rational
+
+
+class Made(BaseModel):
+    """A finished file in the room, and the truth about how it was made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    container: str
+    size: int  # bytes
+    duration: Rational  # seconds, of what is shown
+    frames: int  # video frames shown; 0 when there is no video
+    copied_frames: int  # bit-identical to the source's
+    primed_frames: int  # copied after priming
+    encoded_frames: int
+    streams: tuple[Stream, ...]
+    warnings: tuple[str, ...] = ()
