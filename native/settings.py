@@ -42,7 +42,7 @@ class Settings(BaseModel):
     ring_after_seconds: float = 30.0
     max_lost_workers: int = 3
     job_deadline_seconds: float = 3600.0
-    shutdown_grace_seconds: float = 8.0
+    shutdown_grace_seconds: float = 1.5
 
     # what one owner may do
     max_queued_jobs: int = 100

@@ -1,0 +1,56 @@
+"""Requests that ask for clips in a row: what trim, merge and render have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from native import errors
+from native.media.edit import Edit, Mode, Output, Segment
+from native.media.probe import MediaInfo
+from native.media.timecode import Time
+from native.request import Request
+
+MAX_CLIPS = 1000
+
+
+@dataclass(frozen=True)
+class Clip:
+    """[start, end) of an asset. `place` is where the request names it, as in `sources.2.`; `named` is what the asset is called there."""
+
+    asset: str
+    start: Time | None
+    end: Time | None
+    place: str = ""
+    named: str = "source"
+
+
+class Clips(Request):
+    """Subclasses say which `clips`, in the order they play."""
+
+    mode: Mode = "exact"
+    output: Output = Output()
+
+    def clips(self) -> Sequence[Clip]:
+        raise NotImplementedError
+
+    def sources(self) -> Sequence[tuple[str, str]]:
+        """Each asset once, in the order of its first use: many clips of one source open it once."""
+        first: dict[str, str] = {}
+        for clip in self.clips():
+            first.setdefault(clip.asset, f"{clip.place}{clip.named}")
+        return [(field, asset) for asset, field in first.items()]
+
+
+def plan(request: Clips, media: Sequence[MediaInfo]) -> Edit:
+    """The edit a request asks for. Raises INVALID_RANGE with the place of the first clip that its source does not have."""
+    number = {asset: n for n, (_, asset) in enumerate(request.sources())}
+    segments: list[Segment] = []
+    for clip in request.clips():
+        try:
+            segment = Segment(source=number[clip.asset], start=clip.start, end=clip.end)
+            Edit(segments=(segment,)).check(media)
+        except errors.Problem as problem:
+            raise problem.kind(problem.detail, field=f"{clip.place}{problem.field}") from None
+        segments.append(segment)
+    return Edit(segments=tuple(segments), mode=request.mode, output=request.output)

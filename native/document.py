@@ -1,0 +1,71 @@
+"""What clients see of a job and of an asset: the same document when it is made, polled, streamed or told."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from native.jobs.assets import Asset
+from native.jobs.store import Job
+from native.service import Services
+
+
+def self_link(job: Job) -> str:
+    return f"/function/status/{job.id}"
+
+
+def _time(moment: datetime.datetime | None) -> str | None:
+    return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+
+
+def job(services: Services, it: Job) -> dict[str, Any]:
+    """A job document. Times are RFC 3339 in UTC; `result.url` is signed anew each time."""
+    stage, progress = it.stage, it.progress or {"percent": 0, "frames": 0, "speed": None, "eta_seconds": None}
+    if it.state == "running":
+        seen = services.progress.read(it.id)
+        stage, progress = (seen["stage"], seen["progress"]) if seen and seen["progress"] else (stage, progress)
+    if it.state == "succeeded":
+        progress = {**progress, "percent": 100, "frames": (it.result or {}).get("frames", 0), "eta_seconds": 0}
+    result = dict(it.result) if it.result else None
+    if result:
+        result["url"] = services.objects.presign_get(
+            services.settings.s3_outputs_bucket, result.pop("key"), result["name"], services.settings.download_url_seconds
+        )
+    links = {"self": self_link(it), "events": self_link(it)}
+    if it.state in ("queued", "running"):
+        links["cancel"] = self_link(it)
+    if result:
+        links["result"] = result["url"]
+    return {
+        "id": it.id,
+        "operation": it.operation,
+        "state": it.state,
+        "stage": "done" if it.finished_at else stage or "accepted",
+        "progress": progress,
+        "request": it.request,
+        "result": result,
+        "warnings": it.warnings,
+        "error": it.error,
+        "attempt": it.attempt,
+        "created_at": _time(it.created_at),
+        "started_at": _time(it.started_at),
+        "finished_at": _time(it.finished_at),
+        "links": links,
+    }
+
+
+def asset(services: Services, it: Asset) -> dict[str, Any]:
+    """An asset document."""
+    ready = it.state == "ready"
+    return {
+        "asset": it.id,
+        "name": it.name,
+        "size": it.size,
+        "type": it.type,
+        "state": it.state,
+        "sha256": it.sha256,
+        "created_at": _time(it.created_at),
+        "media": it.media,
+        "problem": it.problem,
+        "url": services.objects.presign_get(it.bucket, it.key, it.name, services.settings.download_url_seconds) if ready else None,
+    }
