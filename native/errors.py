@@ -95,6 +95,11 @@ STORAGE_UNAVAILABLE  = Kind("storage_unavailable",  503, "The object store does 
 DATABASE_UNAVAILABLE = Kind("database_unavailable", 503, "The job database does not answer", retry_after=5)
 SHUTTING_DOWN        = Kind("shutting_down",        503, "This worker is stopping; the job goes on elsewhere", retry_after=2)
 BUSY                 = Kind("busy",                 429, "All workers are busy", retry_after=2)
+QUEUE_UNAVAILABLE    = Kind("queue_unavailable",    503, "The queue does not answer", retry_after=2)
+FUNCTION_LOST        = Kind("function_lost",        502, "The function stopped before it answered", retry_after=2)
+FUNCTION_UNAVAILABLE = Kind("function_unavailable", 503, "The function cannot be started", retry_after=5)
+FUNCTION_TIMEOUT     = Kind("function_timeout",     504, "The function did not answer in time", retry_after=30)
+NOT_IMPLEMENTED      = Kind("not_implemented",      501, "This gateway does not do that")
 INTERNAL             = Kind("internal",             500, "Something went wrong here; it has been logged", retry_after=30)
 # fmt: on
 
