@@ -7,6 +7,7 @@ from typing import Any
 
 from native.jobs.assets import Asset
 from native.jobs.store import Job
+from native.media.probe import MediaInfo, Stream
 from native.service import Services
 
 
@@ -65,7 +66,44 @@ def asset(services: Services, it: Asset) -> dict[str, Any]:
         "state": it.state,
         "sha256": it.sha256,
         "created_at": _time(it.created_at),
-        "media": it.media,
+        "media": media(MediaInfo.model_validate(it.media)) if it.media else None,
         "problem": it.problem,
         "url": services.objects.presign_get(it.bucket, it.key, it.name, services.settings.download_url_seconds) if ready else None,
     }
+
+
+def media(info: MediaInfo) -> dict[str, Any]:
+    """What is in a file, for clients: seconds are numbers, frame rates exact fractions as text."""
+    return {
+        "container": info.container,
+        "duration": round(float(info.duration), 6),
+        "size": info.size,
+        "streams": [stream(it) for it in info.streams],
+        "warnings": list(info.warnings),
+    }
+
+
+def stream(it: Stream) -> dict[str, Any]:
+    """One stream; what does not apply to its kind is left out."""
+    shown = {
+        "index": it.index,
+        "kind": it.kind,
+        "codec": it.codec,
+        "profile": it.profile,
+        "duration": round(float(it.duration), 6) if it.duration is not None else None,
+        "bit_rate": it.bit_rate,
+        "language": it.language,
+        "title": it.title,
+        "width": it.width,
+        "height": it.height,
+        "pixel_format": it.pixel_format,
+        "frame_rate": str(it.frame_rate) if it.frame_rate else None,
+        "frames": it.frames,
+        "sample_aspect": str(it.sample_aspect) if it.sample_aspect else None,
+        "rotation": it.rotation if it.kind == "video" else None,
+        "interlaced": it.interlaced if it.kind == "video" else None,
+        "sample_rate": it.sample_rate,
+        "channels": it.channels,
+        "layout": it.layout,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
