@@ -1,0 +1,347 @@
+"""Where every packet of a source lies and when it is shown.
+
+MP4 and MOV say it in their own tables (boxes.py); every other container, and fragmented MP4, is walked through once. Times are integer
+ticks of the stream's time base on the file's own clock; `Index.start` is where the presentation begins on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import av
+import av.error
+import av.stream
+from av.container import InputContainer
+
+from native import errors
+from native.media import boxes, demuxer
+from native.media.info import MediaInfo, Stream, StreamKind
+from native.media.source import Blocks
+
+MAX_PACKETS = 8_000_000
+_KINDS: dict[str, StreamKind] = {"video": "video", "audio": "audio", "subtitle": "subtitle", "data": "data", "attachment": "attachment"}
+
+
+@dataclass
+class Track:
+    """The packets of one stream in decoding order."""
+
+    stream: Stream
+    extradata: bytes
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    dts: array[int] = field(default_factory=lambda: array("q"))
+    sizes: array[int] = field(default_factory=lambda: array("q"))
+    offsets: array[int] | None = None  # None: only the demuxer knows
+    keys: bytearray = field(default_factory=bytearray)
+    last: int = 0  # ticks that the last packet lasts
+    hidden_before: int = -(1 << 62)
+    hidden_from: int | None = None
+    unreliable: str | None = None  # why the times cannot be trusted
+
+    @property
+    def time_base(self) -> Fraction:
+        return self.stream.time_base
+
+    def shown(self, pts: int) -> bool:
+        return pts >= self.hidden_before and (self.hidden_from is None or pts < self.hidden_from)
+
+    def shown_times(self) -> list[int]:
+        """Ticks of the frames that a player shows, in order."""
+        return sorted(t for t in self.pts if self.shown(t))
+
+
+@dataclass
+class Index:
+    """One source: what it is, and its packets by stream number."""
+
+    blocks: Blocks
+    kind: demuxer.Format
+    media: MediaInfo
+    tracks: dict[int, Track]
+
+    @property
+    def start(self) -> Fraction:
+        return self.media.start
+
+    @property
+    def video(self) -> Track | None:
+        stream = self.media.video
+        return self.tracks.get(stream.index) if stream else None
+
+    @property
+    def audio(self) -> list[Track]:
+        return [self.tracks[s.index] for s in self.media.audio if s.index in self.tracks and len(self.tracks[s.index].pts)]
+
+
+def build(blocks: Blocks) -> Index:
+    """The index of a source. Raises the SOURCE_… problems: empty, unsupported, truncated, unreadable, too complex."""
+    kind = demuxer.format_of(blocks)
+    tables = boxes.read(blocks) if kind.demuxer == "mov" else None
+    if kind.demuxer != "mov":
+        _check_size(blocks, kind)
+    with demuxer.open_(blocks, kind) as container:
+        tracks = _from_tables(container, tables) if tables is not None else None
+        if tracks is None:
+            tracks = _by_reading(container)
+        return _index(blocks, kind, container, tracks)
+
+
+def facts(blocks: Blocks) -> MediaInfo:
+    """What a source is, from its header alone where that says enough."""
+    kind = demuxer.format_of(blocks)
+    if kind.demuxer == "mov" and boxes.read(blocks) is not None:
+        return build(blocks).media
+    _check_size(blocks, kind)
+    with demuxer.open_(blocks, kind) as container:
+        if container.duration is None or container.duration <= 0 or kind.demuxer == "mov":
+            return build(blocks).media
+        tracks = {s.index: Track(_stream(s), _extradata(s)) for s in container.streams}
+        return _index(blocks, kind, container, tracks).media
+
+
+def _from_tables(container: InputContainer, tables: list[boxes.Table]) -> dict[int, Track] | None:
+    """Tracks whose packets the file's own tables name; None when the demuxer sees other tracks than we do."""
+    by_id = {table.id: table for table in tables}
+    if len(by_id) != len(tables):
+        return None
+    tracks = {}
+    for stream in container.streams:
+        table = by_id.get(stream.id)
+        if table is None:
+            if stream.type in ("video", "audio") and not _is_cover(stream):
+                return None
+            tracks[stream.index] = Track(_stream(stream), _extradata(stream))
+            continue
+        tracks[stream.index] = Track(
+            stream=_stream(stream, table), extradata=_extradata(stream), pts=table.pts, dts=table.dts, sizes=table.sizes,
+            offsets=table.offsets, keys=table.keys, last=table.duration, hidden_before=table.hidden_before, hidden_from=table.hidden_from,
+        )  # fmt: skip
+    return tracks
+
+
+def _by_reading(container: InputContainer) -> dict[int, Track]:
+    """Tracks found by walking through the whole source once."""
+    tracks = {s.index: Track(_stream(s), _extradata(s)) for s in container.streams}
+    total = 0
+    try:
+        for packet in container.demux():
+            if packet.size == 0 or packet.stream_index not in tracks:
+                continue
+            track = tracks[packet.stream_index]
+            pts, dts = packet.pts, packet.dts
+            if pts is None:
+                track.unreliable = "some packets do not say when they are shown"
+                pts = dts if dts is not None else (track.pts[-1] + 1 if track.pts else 0)
+            track.pts.append(pts)
+            track.dts.append(dts if dts is not None else pts)
+            track.sizes.append(packet.size)
+            track.keys.append(1 if packet.is_keyframe else 0)
+            if packet.is_discard and len(track.pts) == 1:
+                track.hidden_before = pts + 1
+            track.last = packet.duration or track.last
+            total += 1
+            if total > MAX_PACKETS:
+                raise errors.SOURCE_TOO_COMPLEX("The source has too many packets.")
+    except av.error.FFmpegError as exc:
+        raise errors.SOURCE_UNREADABLE() from exc
+    for track in tracks.values():
+        if track.stream.kind == "video" and track.pts:
+            _settle(track, container.format.name)
+    return tracks
+
+
+def _settle(track: Track, container: str) -> None:
+    """What a player does with video packets before the first key frame, and whether the times can be right at all."""
+    first = track.keys.find(1)
+    if first < 0:
+        track.unreliable = "no packet is marked as a key frame"
+        return
+    # Pictures shown before the first key frame refer to others that the file does not have.
+    track.hidden_before = max(track.hidden_before, track.pts[first])
+    if len(set(track.pts)) != len(track.pts):
+        track.unreliable = "two frames claim the same time"
+    if container == "avi" and track.stream.codec in ("h264", "hevc", "mpeg4"):
+        track.unreliable = "AVI does not say in which order frames are shown"
+
+
+def _index(blocks: Blocks, kind: demuxer.Format, container: InputContainer, tracks: dict[int, Track]) -> Index:
+    streams = [t.stream for t in tracks.values()]
+    if not any(s.kind in ("video", "audio") and not s.cover for s in streams):
+        raise errors.SOURCE_UNSUPPORTED("The source holds neither video nor sound.")
+    for stream in streams:
+        if (stream.width or 0) * (stream.height or 0) > demuxer.MAX_PIXELS:
+            raise errors.SOURCE_TOO_COMPLEX("The picture of the source is too large.")
+    spans = {i: _span(track, container.streams[i]) for i, track in tracks.items()}
+    video = next((s for s in streams if s.kind == "video" and not s.cover), None)
+    played = [i for i, t in tracks.items() if t.stream.kind == "audio" or t.stream is video]
+    starts = [(spans[i] or (Fraction(0), None))[0] for i in played if spans[i]]
+    start = _start(tracks, spans, video)
+    ends = [end for i in played if (span := spans[i]) and (end := span[1]) is not None]
+    whole = Fraction(container.duration, av.time_base) if container.duration else Fraction(0)
+    duration = max(ends) - start if ends else whole
+    if duration <= 0 and starts:
+        duration = max(whole, Fraction(0))
+    described = {i: _placed(track, spans[i], start) for i, track in tracks.items()}
+    for i, track in tracks.items():
+        track.stream = described[i]
+    media = MediaInfo(
+        container=kind.name, duration=duration, size=blocks.size, streams=tuple(described.values()), start=start,
+        warnings=tuple(_warnings(described.values())),
+    )  # fmt: skip
+    return Index(blocks, kind, media, {i: t for i, t in tracks.items() if t.pts} or tracks)
+
+
+def _span(track: Track, stream: av.stream.Stream) -> tuple[Fraction, Fraction | None] | None:
+    """(first, end) of what is shown of a track, in seconds on the file's clock."""
+    tb = track.time_base
+    if track.pts:
+        shown = [t for t in track.pts if track.shown(t)] or list(track.pts)
+        return min(shown) * tb, (max(shown) + max(track.last, 0)) * tb
+    if stream.start_time is None:
+        return None
+    first = stream.start_time * tb
+    return first, first + stream.duration * tb if stream.duration else None
+
+
+def _start(tracks: dict[int, Track], spans: dict[int, tuple[Fraction, Fraction | None] | None], video: Stream | None) -> Fraction:
+    """Time 0: where the picture or the sound begins, whichever is first. Sound before 0 is the decoder's run-in, which nobody hears."""
+    sound = [span[0] for i, t in tracks.items() if t.stream.kind == "audio" and (span := spans[i])]
+    picture = [span[0] for i, t in tracks.items() if t.stream is video and (span := spans[i])]
+    return min([*picture, *(max(s, Fraction(0)) for s in sound)], default=Fraction(0))
+
+
+def _placed(track: Track, span: tuple[Fraction, Fraction | None] | None, start: Fraction) -> Stream:
+    changes: dict[str, object] = {}
+    if span:
+        changes["start"] = max(span[0] - start, Fraction(0)) if track.stream.kind == "audio" else span[0] - start
+        if span[1] is not None:
+            changes["duration"] = span[1] - max(span[0], start)
+    if track.pts and track.stream.kind == "video":
+        shown = track.shown_times()
+        changes["frames"] = len(shown)
+        if len(shown) > 1 and shown[-1] > shown[0]:
+            changes["frame_rate"] = _rate(shown, track.time_base) or track.stream.frame_rate
+    return track.stream.model_copy(update=changes)
+
+
+def _rate(shown: list[int], time_base: Fraction) -> Fraction | None:
+    """The frame rate: exact when it is constant, else the average."""
+    exact = Fraction(len(shown) - 1) / ((shown[-1] - shown[0]) * time_base)
+    return exact if exact <= 1000 else None
+
+
+def _warnings(streams: object) -> Iterator[str]:
+    unknown = [s for s in streams if s.codec == "unknown"]  # type: ignore[attr-defined]
+    if unknown:
+        yield "Some streams of the source are of an unknown kind and are left out."
+
+
+def _is_cover(stream: av.stream.Stream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _extradata(stream: av.stream.Stream) -> bytes:
+    return bytes(getattr(stream.codec_context, "extradata", None) or b"")
+
+
+def _stream(stream: av.stream.Stream, table: boxes.Table | None = None) -> Stream:
+    """The facts that libavformat and the tables tell about a stream."""
+    context = stream.codec_context
+    codec = context.codec.canonical_name if context is not None else "unknown"
+    language = stream.metadata.get("language") or (table.language if table else None)
+    facts: dict[str, object] = {
+        "index": stream.index,
+        "kind": _KINDS.get(stream.type, "data"),
+        "codec": codec,
+        "time_base": Fraction(stream.time_base) if stream.time_base else Fraction(1, 1000),
+        "language": None if language in (None, "und") else language,
+        "title": stream.metadata.get("title"),
+        "default": bool(stream.disposition & av.stream.Disposition.default),
+    }
+    if table:
+        facts["time_base"] = Fraction(1, table.timescale)
+        facts["tag"] = table.tag
+    if stream.type == "video" and context is not None:
+        facts |= _picture(stream, table)
+    elif stream.type == "audio":
+        facts |= {
+            "profile": stream.profile if context is not None else None,
+            "bit_rate": getattr(stream, "bit_rate", None),
+            "sample_rate": getattr(stream, "rate", None),
+            "channels": getattr(stream, "channels", None),
+            "layout": stream.layout.name if context is not None else None,
+            "sample_format": stream.format.name if context is not None and stream.format else None,
+        }
+    facts["setup"] = _setup(stream, facts)
+    return Stream.model_validate(facts)
+
+
+def _picture(stream: av.stream.Stream, table: boxes.Table | None) -> dict[str, object]:
+    context = stream.codec_context
+    matrix = table.matrix if table else None
+    return {
+        "profile": stream.profile,
+        "bit_rate": stream.bit_rate,
+        "width": context.width,
+        "height": context.height,
+        "pixel_format": context.pix_fmt,
+        "frame_rate": Fraction(stream.average_rate or stream.guessed_rate or 0) or None,
+        "frames": stream.frames or None,
+        "sample_aspect": Fraction(context.sample_aspect_ratio) if context.sample_aspect_ratio else None,
+        "rotation": round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360 if matrix else 0,
+        "matrix": matrix,
+        "level": context.level,
+        "interlaced": int(context.field_order) > 1,
+        "color_range": int(context.color_range) or None,
+        "color_primaries": _said(context.color_primaries),
+        "color_transfer": _said(context.color_trc),
+        "color_matrix": _said(context.colorspace),
+        "cover": _is_cover(stream),
+    }
+
+
+def _said(code: int) -> int | None:
+    """A colour code of H.273, None for `unspecified` (2) and `reserved` (0, but RGB for the matrix is not met in H.264 sources)."""
+    return int(code) if int(code) not in (0, 2) else None
+
+
+def _setup(stream: av.stream.Stream, facts: dict[str, object]) -> str:
+    parts = [facts.get(k) for k in ("codec", "profile", "width", "height", "pixel_format", "sample_rate", "channels")]
+    digest = hashlib.sha256(repr(parts).encode() + _extradata(stream))
+    return digest.hexdigest()[:16]
+
+
+def _check_size(blocks: Blocks, kind: demuxer.Format) -> None:
+    """Raises SOURCE_TRUNCATED when the container says that it is longer than the source."""
+    head = blocks.read(0, 64)
+    declared = 0
+    if kind.demuxer == "avi":
+        declared = int.from_bytes(head[4:8], "little") + 8
+    elif kind.demuxer == "matroska":
+        declared = _segment_end(head)
+    if declared > blocks.size:
+        raise errors.SOURCE_TRUNCATED()
+
+
+def _segment_end(head: bytes) -> int:
+    """Where a Matroska segment says it ends; 0 when it does not say (a live recording)."""
+
+    def number(at: int) -> tuple[int, int, bool]:
+        width = 9 - head[at].bit_length()
+        value = int.from_bytes(head[at : at + width], "big") & ((1 << (7 * width)) - 1)
+        return value, at + width, value == (1 << (7 * width)) - 1
+
+    try:
+        size, at, _ = number(4)
+        at += size
+        if head[at : at + 4] != b"\x18S\x80g":
+            return 0
+        size, at, unknown = number(at + 4)
+        return 0 if unknown else at + size
+    except IndexError:
+        return 0
