@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 import logging
 import tempfile
-import uuid
 from pathlib import Path
 from typing import Any
 
 from native import document, errors, flow
-from native.jobs.assets import Asset
+from native.jobs.assets import Asset, new_id
 from native.media import session
-from native.media.probe import MediaInfo
+from native.media.info import MediaInfo
 from native.objects import keys, parts
 from native.service import Services
 
@@ -21,13 +20,12 @@ logger = logging.getLogger("assets")
 
 def create(services: Services, owner: str, name: str, size: int, content_type: str) -> Asset:
     """A place for `size` bytes. Raises STORAGE_UNAVAILABLE."""
-    asset_id = str(uuid.uuid4())
+    asset_id = new_id()
     bucket, key = services.settings.s3_media_bucket, keys.source(asset_id)
     # An empty file has no parts, so it needs no upload.
     upload_id = services.objects.create(bucket, key, content_type) if size else None
-    return services.assets.create(
-        owner, id=asset_id, name=name, bucket=bucket, key=key, size=size, type=content_type, upload_id=upload_id, part_size=parts.part_size(size)
-    )
+    facts = {"name": name, "size": size, "type": content_type, "part_size": parts.part_size(size)}
+    return services.assets.create(owner, id=asset_id, bucket=bucket, key=key, upload_id=upload_id, **facts)
 
 
 def offer(services: Services, asset: Asset) -> dict[str, Any]:
@@ -83,9 +81,8 @@ def complete(services: Services, owner: str, asset_id: str) -> Asset:
     else:
         services.objects.put_bytes(asset.bucket, asset.key, b"", asset.type)
     media, problem = look(services, asset)
-    return services.assets.complete(
-        asset, media=media.model_dump(mode="json") if media else None, problem=problem.summary() if problem else None
-    )
+    facts = media.model_dump(mode="json") if media else None
+    return services.assets.complete(owner, asset.id, media=facts, problem=problem.summary() if problem else None)
 
 
 def _join(services: Services, asset: Asset, upload_id: str) -> None:

@@ -67,7 +67,8 @@ class Call:
         key = self.header("Idempotency-Key")
         if key is not None:
             if not 1 <= len(key) <= _MAX_IDEMPOTENCY_KEY or not key.isprintable():
-                raise errors.INVALID_REQUEST(f"Idempotency-Key: 1 to {_MAX_IDEMPOTENCY_KEY} printable characters are needed", field="Idempotency-Key")
+                detail = f"Idempotency-Key: 1 to {_MAX_IDEMPOTENCY_KEY} printable characters are needed"
+                raise errors.INVALID_REQUEST(detail, field="Idempotency-Key")
             return f"key:{key}"
         digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:32]
         return f"call:{self.id}:{digest}"

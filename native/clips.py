@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from native import errors
 from native.media.edit import Edit, Mode, Output, Segment
-from native.media.probe import MediaInfo
+from native.media.info import MediaInfo
 from native.media.timecode import Time
 from native.request import Request
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from native.jobs.assets import Asset
 from native.jobs.store import Job
-from native.media.probe import MediaInfo, Stream
+from native.media.info import MediaInfo, Stream
 from native.service import Services
 
 
@@ -29,9 +29,8 @@ def job(services: Services, it: Job) -> dict[str, Any]:
         progress = {**progress, "percent": 100, "frames": (it.result or {}).get("frames", 0), "eta_seconds": 0}
     result = dict(it.result) if it.result else None
     if result:
-        result["url"] = services.objects.presign_get(
-            services.settings.s3_outputs_bucket, result.pop("key"), result["name"], services.settings.download_url_seconds
-        )
+        bucket, key = result.pop("bucket"), result.pop("key")
+        result["url"] = services.objects.presign_get(bucket, key, result["name"], services.settings.download_url_seconds)
     links = {"self": self_link(it), "events": self_link(it)}
     if it.state in ("queued", "running"):
         links["cancel"] = self_link(it)

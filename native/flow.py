@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from native import errors, log, metrics, running
-from native.jobs.assets import Asset
+from native import document, doorbell, errors, log, metrics, names, running
+from native.jobs.assets import Asset, new_id
 from native.jobs.store import Attempt, Job
 from native.media import session
+from native.media.info import MediaInfo
 from native.media.made import Made
-from native.media.probe import MediaInfo
 from native.objects import keys
+from native.objects.store import Put, Reader
 
 if TYPE_CHECKING:
     from native.call import Call
-    from native.objects.store import Reader
     from native.operation import Operation
     from native.service import Services
 
@@ -31,6 +30,10 @@ logger = logging.getLogger("flow")
 
 # A finish that Postgres does not confirm is tried again for this long: the encode is dear, the UPDATE is not.
 FINISH_SECONDS = 60.0
+# How often a waiting reader looks when Redis does not wake it: progress is never older than this.
+POLL_SECONDS = 0.5
+# What an output may have beyond four times its sources: a small source can need a large encode.
+OUTPUT_ALLOWANCE_BYTES = 1 << 30
 
 
 def accept(operation: Operation, call: Call) -> Job:
@@ -41,7 +44,7 @@ def accept(operation: Operation, call: Call) -> Job:
     given = call.json()
     request = operation.parse(given)
     call.services.rate.check(call.owner)
-    assets = [_asset(call, field, asset) for field, asset in request.sources()]
+    assets = [_source(call, field, asset) for field, asset in request.sources()]
     if all(asset.media for asset in assets):
         operation.plan(request, [MediaInfo.model_validate(asset.media) for asset in assets])
     job, created = call.services.jobs.accept(
@@ -57,10 +60,21 @@ def accept(operation: Operation, call: Call) -> Job:
     return job
 
 
+def _source(call: Call, field: str, asset_id: str) -> Asset:
+    """An asset that may be a source. Raises NOT_FOUND and CONFLICT with the field that names it."""
+    try:
+        asset = call.services.assets.get(call.owner, asset_id)
+    except errors.Problem as problem:
+        raise problem.kind(problem.detail, field=field) from None
+    if asset.state != "ready":
+        raise errors.CONFLICT("The upload of this asset is not complete", field=field)
+    return asset
+
+
 def work(operation: Operation, services: Services, job_id: str) -> None:
     """Do it once. Returns when this worker has nothing (more) to do with the job, whatever became of it."""
     with services.lock.hint(f"job:{job_id}", services.settings.lease_seconds) as alone:
-        attempt = services.jobs.claim(job_id, services.settings.lease_seconds) if alone else None
+        attempt = services.jobs.claim(job_id, services.settings.lease_seconds, operation=operation.name) if alone else None
         if attempt is None:
             return
         with log.bind(job=job_id, attempt=attempt.number, owner=attempt.job.owner, operation=operation.name):
@@ -72,9 +86,9 @@ def work(operation: Operation, services: Services, job_id: str) -> None:
 def _attempt(operation: Operation, services: Services, attempt: Attempt) -> None:
     """From claim to finish, act by act."""
     request = operation.parse(attempt.job.request)
-    assets = [services.assets.get(attempt.job.owner, asset) for _, asset in request.sources()]
-    sources = [services.objects.reader(asset.bucket, asset.key, asset.size) for asset in assets]
     with running.watch(services, attempt) as watch, workspace(services.settings.workspace_dir, attempt) as room:
+        assets = [services.assets.get(attempt.job.owner, asset) for _, asset in request.sources()]
+        sources = [services.objects.reader(asset.bucket, asset.key, asset.size) for asset in assets]
         with session.open(sources, room, limits(services, assets), watch.progress) as media:
             watch.may_kill(media.kill)
             with watch.stage("probing"):
@@ -86,12 +100,14 @@ def _attempt(operation: Operation, services: Services, attempt: Attempt) -> None
             with watch.stage("verifying"):
                 media.verify(made, edit)
         with watch.stage("storing"):
-            key = keys.output(attempt.job.id, attempt.number, made.container)
-            put = services.objects.put_file(services.settings.s3_outputs_bucket, key, made.path, made.content_type, cancelled=watch.over)
-        asset = result_asset(services, attempt, made, put, key)
-        result = result_document(made, put, asset, sources, assets)
-        finish(services, attempt, asset, result, made.warnings)
-        count(operation.name, result)
+            key = keys.output(attempt.job.id, attempt.number, f"result.{made.container}")
+            bucket, kind = services.settings.s3_outputs_bucket, names.CONTENT_TYPES[made.container]
+            put = services.objects.put_file(bucket, key, made.path, kind, cancelled=watch.over)
+        asset = _recorded(services, attempt, made, put, key)
+        result = _result(made, asset, sources)
+        _finish(services, attempt, asset, result, made.warnings)
+        _count(operation.name, result)
+        log.event(logger, logging.INFO, "succeeded", frames=made.frames, encoded=made.encoded_frames, seconds=watch.seconds)
 
 
 @contextmanager
@@ -109,6 +125,7 @@ def _ending(services: Services, attempt: Attempt) -> Iterator[None]:
         log.event(logger, logging.WARNING, "stale attempt left the job to its successor")
     except running.Stopping:
         services.jobs.release(attempt)
+        doorbell.ring(services.settings.gateway_url, operation, attempt.job.id)
         log.event(logger, logging.INFO, "released")
     except errors.Problem as problem:
         if problem.kind is errors.VERIFY_FAILED:
@@ -129,21 +146,21 @@ def _failed(services: Services, attempt: Attempt, problem: errors.Problem) -> No
     log.event(logger, logging.WARNING, "failed", code=problem.code, detail=problem.detail, retryable=retryable)
 
 
-def finish(services: Services, attempt: Attempt, asset: Asset, result: dict[str, Any], warnings: Sequence[str]) -> None:
-    """Make the result the job's, in one fenced transaction. Raises running.Stale after removing our own object."""
-    if not _insist(lambda: services.jobs.succeed(attempt, asset, result, list(warnings))):
-        services.objects.delete(asset.bucket, asset.key)
-        raise running.Stale
-    metrics.JOBS.labels(attempt.job.operation, "succeeded", "").inc()
-    log.event(logger, logging.INFO, "succeeded", frames=result["frames"], encoded=result["encoded_frames"], read=result["source_bytes_read"])
+def _finish(services: Services, attempt: Attempt, asset: Asset, result: dict[str, Any], warnings: Sequence[str]) -> None:
+    """Make the result the job's, in one fenced statement. Raises Stale or Cancelled after removing our own object."""
+    if _insist(lambda: services.jobs.succeed(attempt, asset, result, list(warnings))):
+        metrics.JOBS.labels(attempt.job.operation, "succeeded", "").inc()
+        return
+    services.objects.delete(asset.bucket, asset.key)
+    raise running.Cancelled if services.jobs.get(attempt.job.owner, attempt.job.id).state == "cancelled" else running.Stale
 
 
-def _insist(write: Any) -> bool:
+def _insist(write: Callable[[], bool]) -> bool:
     """A write that is safe to repeat, repeated through a database outage."""
     deadline = time.monotonic() + FINISH_SECONDS
     while True:
         try:
-            return bool(write())
+            return write()
         except errors.Problem as problem:
             if problem.kind is not errors.DATABASE_UNAVAILABLE or time.monotonic() > deadline:
                 raise
@@ -162,14 +179,70 @@ def workspace(parent: Path, attempt: Attempt) -> Iterator[Path]:
 
 
 def limits(services: Services, assets: Sequence[Asset]) -> session.Limits:
+    """What the media work on these sources may use."""
     s = services.settings
     total = sum(asset.size for asset in assets)
     return session.Limits(
         memory_bytes=s.max_child_memory_bytes,
         deadline_seconds=s.job_deadline_seconds,
         # An edit may use one source many times; the disk is bounded all the same.
-        output_bytes=4 * total + 1024 * 1024 * 1024,
+        output_bytes=4 * total + OUTPUT_ALLOWANCE_BYTES,
         max_pixels=s.max_pixels,
         max_streams=s.max_streams,
         max_duration_seconds=s.max_duration_seconds,
     )
+
+
+def _recorded(services: Services, attempt: Attempt, made: Made, put: Put, key: str) -> Asset:
+    """The result as an asset of its own, so that it can be a source again."""
+    job, settings = attempt.job, services.settings
+    facts = MediaInfo(container=made.container, duration=made.duration, size=put.size, streams=made.streams, start=Fraction(0))
+    return Asset(
+        id=new_id(),
+        owner=job.owner,
+        name=names.of_result(job.request, made.container),
+        bucket=settings.s3_outputs_bucket,
+        key=key,
+        size=put.size,
+        sha256=put.sha256,
+        type=names.CONTENT_TYPES[made.container],
+        media=facts.model_dump(mode="json"),
+    )
+
+
+def _result(made: Made, asset: Asset, sources: Sequence[Reader]) -> dict[str, Any]:
+    """The `result` of the job document; its address is signed when somebody reads it."""
+    return {
+        "asset": asset.id,
+        "name": asset.name,
+        "size": asset.size,
+        "sha256": asset.sha256,
+        "duration": round(float(made.duration), 6),
+        "frames": made.frames,
+        "streams": [document.stream(stream) for stream in made.streams],
+        "copied_frames": made.copied_frames,
+        "primed_frames": made.primed_frames,
+        "encoded_frames": made.encoded_frames,
+        "source_bytes": sum(source.size for source in sources),
+        "source_bytes_read": sum(source.bytes_read for source in sources),
+        "bucket": asset.bucket,
+        "key": asset.key,
+    }
+
+
+def _count(operation: str, result: dict[str, Any]) -> None:
+    for how in ("copied", "primed", "encoded"):
+        metrics.FRAMES.labels(operation, how).inc(result[f"{how}_frames"])
+    metrics.SOURCE_BYTES.labels(operation).inc(result["source_bytes"])
+    metrics.SOURCE_BYTES_READ.labels(operation).inc(result["source_bytes_read"])
+
+
+def wait(services: Services, owner: str, job_id: str, seconds: float) -> Job:
+    """The job as soon as it has ended, or as it is after so long, or when this process is asked to stop."""
+    deadline = time.monotonic() + seconds
+    while True:
+        job = services.jobs.get(owner, job_id)
+        left = deadline - time.monotonic()
+        if job.state.terminal or left <= 0 or running.stopping():
+            return job
+        services.progress.wait(job_id, min(left, POLL_SECONDS))

@@ -1,6 +1,6 @@
 """What a function is. An `Operation` makes media in a job; an `Endpoint` answers at once. `serve` turns either into a handler.
 
-    handle = serve(Operation(name="trim", request=Trim, plan=plan))
+handle = serve(Operation(name="trim", request=Trim, plan=plan))
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flask import Response
 from native import document, doorbell, errors, flow, log, request, running, service
 from native.call import Call, call_id
 from native.media.edit import Edit
-from native.media.probe import MediaInfo
+from native.media.info import MediaInfo
 
 logger = logging.getLogger("function")
 
@@ -82,7 +82,8 @@ class Handle:
             answer = self._answer(call)
             status = answer.status_code if isinstance(answer, Response) else answer["statusCode"]
             level = logging.ERROR if status >= 500 and status != 503 else logging.INFO
-            log.event(logger, level, "answered", method=event.method, path=event.path, status=status, seconds=round(time.monotonic() - started, 3))
+            facts = {"method": event.method, "path": event.path, "status": status, "seconds": round(time.monotonic() - started, 3)}
+            log.event(logger, level, "answered", **facts)
         return answer
 
     def _answer(self, call: Call) -> Answer:

@@ -29,7 +29,15 @@ class Stopping(Exception):
 
 
 # How much of a job each stage is, in percent of the whole at its beginning and its end.
-SHARE = {"accepted": (0, 0), "probing": (0, 2), "planning": (2, 4), "encoding": (4, 92), "verifying": (92, 96), "storing": (96, 100), "done": (100, 100)}
+SHARE = {
+    "accepted": (0, 0),
+    "probing": (0, 2),
+    "planning": (2, 4),
+    "encoding": (4, 92),
+    "verifying": (92, 96),
+    "storing": (96, 100),
+    "done": (100, 100),
+}
 # Progress is for eyes: more often than this it only costs.
 PUBLISH_SECONDS = 0.25
 
@@ -47,6 +55,7 @@ class Watch:
         self._stage = "accepted"
         self._progress: dict[str, Any] = {"percent": 0, "frames": 0}
         self._stage_started = self._published = time.monotonic()
+        self.seconds: dict[str, float] = {}
 
     # -- for the worker
 
@@ -70,7 +79,8 @@ class Watch:
                 raise self._reason from exc
             raise
         finally:
-            metrics.STAGE_SECONDS.labels(self._attempt.job.operation, name).observe(time.monotonic() - self._stage_started)
+            self.seconds[name] = round(time.monotonic() - self._stage_started, 4)
+            metrics.STAGE_SECONDS.labels(self._attempt.job.operation, name).observe(self.seconds[name])
         if self._reason is not None:
             raise self._reason
 
