@@ -25,6 +25,7 @@ import imageio_ffmpeg
 
 from native.media import sandbox
 
+WORKER = "native.media.worker"
 TAIL_BYTES = 4096
 _PACKAGES = Path(__file__).resolve().parents[2]
 
@@ -128,7 +129,7 @@ class Child:
 
 
 def worker(channel: int) -> Child:
-    """Start `python -m native.media.worker` with one descriptor of ours, our end of the channel's socket pair."""
+    """Start the worker with one descriptor: its end of the channel's socket pair."""
     environment = {name: os.environ[name] for name in _HANDED_DOWN if name in os.environ}
     environment |= {
         "PYTHONPATH": str(_PACKAGES),
@@ -139,7 +140,8 @@ def worker(channel: int) -> Child:
         # numpy, if anything imports it: a thread per core costs memory and escapes the sandbox's per-thread rules
         "OPENBLAS_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-s", "-u", "-m", "native.media.worker", str(os.getpid()), str(channel)]
+    # -P: the current folder is not where modules come from; -s: nor is the user's home
+    command = [sys.executable, "-P", "-s", "-u", "-m", WORKER, str(os.getpid()), str(channel)]
     started = _starter.submit(
         subprocess.Popen,
         command,
@@ -162,6 +164,11 @@ class Failed(Exception):
         self.status = status
         self.stderr = stderr
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether it ended for want of memory, disk or time, rather than by what it read."""
+        return -self.status in {signal.SIGKILL, signal.SIGXCPU, signal.SIGXFSZ} or "Cannot allocate memory" in self.stderr
+
 
 def ffmpeg(arguments: Sequence[str], room: Path, *, output_bytes: int | None = None, on_line: Callable[[str], None] | None = None) -> None:
     """Run FFmpeg in `room` to its end; `on_line` gets each line of its standard output (`-progress pipe:1`).
@@ -178,16 +185,16 @@ def ffmpeg(arguments: Sequence[str], room: Path, *, output_bytes: int | None = N
 
     # This thread waits for FFmpeg, so it lives as long and may be its parent. It is also the worker's only thread: none that
     # could hold a lock across the fork, so Python may run between fork and exec.
-    with subprocess.Popen(  # noqa: PLW1509
+    with subprocess.Popen(
         [ffmpeg_path(), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=room,
-        preexec_fn=before_exec,
+        preexec_fn=before_exec,  # noqa: PLW1509
     ) as started:
         try:
-            stderr = _listen(started, on_line or (lambda line: None))
+            stderr = _listen(started, on_line or (lambda _line: None))
             status = started.wait()
         except BaseException:
             started.kill()

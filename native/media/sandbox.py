@@ -55,9 +55,8 @@ def limit(*, memory_bytes: int, cpu_seconds: int, file_bytes: int, open_files: i
     }
     for which, (soft, hard) in wanted.items():
         _, already = resource.getrlimit(which)
-        if already != resource.RLIM_INFINITY:  # what the host allows can only shrink
-            soft, hard = min(soft, already), min(hard, already)
-        resource.setrlimit(which, (soft, hard))
+        most = hard if already == resource.RLIM_INFINITY else min(hard, already)  # what the host allows can only shrink
+        resource.setrlimit(which, (min(soft, most), most))
     # status and health checks of the same machine come before an encode
     os.nice(niceness)
 
@@ -158,7 +157,7 @@ def program(machine: str) -> bytes:
 
 
 class _Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]  # noqa: RUF012
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
 def refuse_calls() -> str | None:
@@ -207,7 +206,8 @@ def fence(room: Path, programs: Sequence[Path]) -> str | None:
         code = {Path(entry) for entry in sys.path if entry} - {Path(__file__).resolve().parents[2]}
         code |= {Path(__file__).resolve().parents[1], Path(sys.prefix), Path(sys.base_prefix), *map(Path, _SYSTEM), *programs}
         for path in code:
-            _allow(ruleset, path, run & handled)
+            if not room.is_relative_to(path):  # a path to import from that holds the room would open everything beside it
+                _allow(ruleset, path, run & handled)
         _allow(ruleset, Path("/dev/null"), (_READ_FILE | _WRITE_FILE | _TRUNCATE) & handled)
         _allow(ruleset, Path("/dev/urandom"), _READ_FILE)
         _allow(ruleset, room, (_READ_FILE | _WRITE_FILE | _READ_DIR | _MAKE_REG | _REMOVE_FILE | _TRUNCATE) & handled)
