@@ -78,7 +78,7 @@ class Database:
             # the pool's own back-off would outlast a restart by seconds; `_patiently` asks again instead
             reconnect_timeout=0.1,
             num_workers=2,
-            check=psycopg_pool.ConnectionPool.check_connection,
+            check=_alive,
             open=False,
             name=name,
         )
@@ -138,6 +138,11 @@ class Database:
         elif exc is None and self._away:
             logger.info("the database answers again")
         self._away = exc is not None
+
+
+def _alive(conn: psycopg.Connection[DictRow]) -> None:
+    """An empty question, before each use: a pooled connection may have died with the last server."""
+    conn.execute("")
 
 
 def _execute(conn: psycopg.Connection[DictRow], query: str, params: Mapping[str, Any]) -> list[DictRow]:

@@ -27,7 +27,9 @@ class Key:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Key:
-        return cls(**{name: row[name] for name in cls.__dataclass_fields__} | {"id": str(row["id"])})
+        given: dict[str, Any] = {name: row[name] for name in cls.__dataclass_fields__}
+        given["id"] = str(row["id"])
+        return cls(**given)
 
 
 def new_token() -> str:
