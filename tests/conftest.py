@@ -106,8 +106,6 @@ def _template(servers: Servers) -> str:
 
     with psycopg.connect(servers.postgres.admin_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {TEMPLATE} OWNER nve")
-    if not (ROOT / "native/jobs/migrate.py").exists():
-        return TEMPLATE
     url = servers.home.environment()["DATABASE_URL"].rpartition("/")[0] + f"/{TEMPLATE}"
     migration = subprocess.run(
         [sys.executable, "-m", "native.jobs.migrate"],

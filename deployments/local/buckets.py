@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
 from minio.error import S3Error
+
+log = logging.getLogger(__name__)
 
 
 def client(settings: Mapping[str, str], seconds: float = 10.0) -> Minio:
@@ -23,8 +28,8 @@ def client(settings: Mapping[str, str], seconds: float = 10.0) -> Minio:
     )
 
 
-def make(store: Minio, name: str) -> None:
-    """The bucket, unless it is there. Raises minio's errors."""
+def make(store: Minio, settings: Mapping[str, str], name: str) -> None:
+    """The bucket, unless it is there, with its rules for browsers. Raises minio's and urllib3's errors."""
     if store.bucket_exists(bucket_name=name):
         return
     try:
@@ -32,10 +37,40 @@ def make(store: Minio, name: str) -> None:
     except S3Error as exc:
         if exc.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
             raise
+    _open_to_browsers(settings, name)
 
 
 def set_up(settings: Mapping[str, str]) -> None:
-    """Both buckets, open to the browsers that hold a presigned address. Raises minio's, urllib3's and botocore's errors."""
+    """Both buckets of the settings. Raises minio's and urllib3's errors."""
     store = client(settings)
     for name in (settings["S3_MEDIA_BUCKET"], settings["S3_OUTPUTS_BUCKET"]):
-        make(store, name)
+        make(store, settings, name)
+
+
+def _open_to_browsers(settings: Mapping[str, str], name: str) -> None:
+    """Any page may use a presigned address, which is the permission, and may read what it needs of the answer: a part's ETag, a range."""
+    import botocore.exceptions  # only for a new bucket: it takes half a second that no later start should pay
+
+    rule = {
+        "AllowedOrigins": ["*"],
+        "AllowedMethods": ["GET", "HEAD", "PUT"],
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": ["ETag", "Content-Range", "Content-Length", "Accept-Ranges"],
+        "MaxAgeSeconds": 3600,
+    }
+    try:
+        _boto3(*(settings[name] for name in ("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION"))).put_bucket_cors(
+            Bucket=name, CORSConfiguration={"CORSRules": [rule]}
+        )
+    except botocore.exceptions.ClientError as exc:
+        # MinIO has no rules per bucket and answers every origin by default.
+        if exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (400, 405, 501):
+            raise
+        log.warning("the store takes no CORS rules for %s: %s", name, exc)
+
+
+@functools.cache
+def _boto3(endpoint: str, access_key: str, secret_key: str, region: str) -> Any:
+    import boto3
+
+    return boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region)

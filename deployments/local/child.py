@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 # The environment of everything below a supervisor carries its data directory under this name: proof, after a crash, whose it is.
@@ -105,12 +105,14 @@ def spawn(
     log: Path,
     env: Mapping[str, str],
     cwd: Path,
-    death_signal: signal.Signals,
+    death_signal: signal.Signals | None,
+    session: bool = False,
     user: tuple[int, int] | None = None,
     keep: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a process in a group of its own, its output appended to `log`; it gets `death_signal` when we die, however we die.
 
+    `session` also takes it from our terminal, whose end it then outlives.
     `user` is the uid and gid to become; `keep` names file descriptors that it inherits. Raises OSError.
     """
     with log.open("ab") as out:
@@ -121,12 +123,13 @@ def spawn(
             stderr=out,
             env=dict(env),
             cwd=cwd,
-            process_group=0,  # a Ctrl-C at the terminal is ours to hear: we stop them in the right order
+            start_new_session=session,
+            process_group=None if session else 0,  # a Ctrl-C at the terminal is ours to hear: we stop them in the right order
             pass_fds=tuple(keep),
             user=user[0] if user else None,
             group=user[1] if user else None,
             extra_groups=() if user else None,
-            preexec_fn=_tied(os.getpid(), death_signal),  # noqa: PLW1509 - one system call, loaded before the fork
+            preexec_fn=_tied(os.getpid(), death_signal) if death_signal else None,  # noqa: PLW1509 - one system call, loaded before the fork
         )
 
 
@@ -146,6 +149,40 @@ def adopt_orphans() -> None:
     """Make the children of our children ours when those die, so that `reap_orphans` can end them."""
     if _prctl is not None:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children() -> list[int]:
+    """Our living children, by birth or by adoption (Linux; elsewhere there is no adoption, and none are found)."""
+    found: list[int] = []
+    for entry in Path("/proc").glob("[0-9]*") if sys.platform == "linux" else ():
+        with contextlib.suppress(OSError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == os.getpid() and fields[0] not in "ZX":
+                found.append(int(entry.name))
+    return found
+
+
+def dead_child() -> int | None:
+    """A child that waits to be buried. It goes on waiting: whoever knows it may still ask how it died."""
+    if not hasattr(os, "waitid"):
+        return None
+    try:
+        dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return dead.si_pid if dead else None
+
+
+def end_all(identities: Iterable[Identity], seconds: float = 2.0) -> None:
+    """End processes that are proved to be ours: politely, then not."""
+    found = list(identities)
+    for identity in found:
+        identity.signal(signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    for identity in found:
+        if not identity.wait(max(0.0, deadline - time.monotonic())):
+            identity.signal(signal.SIGKILL)
+            identity.wait(seconds)
 
 
 def finish(process: subprocess.Popen[bytes], polite: signal.Signals, seconds: float) -> None:

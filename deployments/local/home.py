@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -55,6 +55,10 @@ class Home:
                 ports.save(self.path / "config.json", wanted, self.path)
         except OSError as exc:
             raise Trouble(f"The data directory {self.path} cannot be used ({exc.strerror}): choose another one with --data DIR.") from exc
+        self.forget()
+
+    def forget(self) -> None:
+        """Read the ports anew: a start may have moved them."""
         self.__dict__.pop("ports", None)
 
     @functools.cached_property
@@ -78,19 +82,20 @@ class Home:
 
     def secret(self, name: str) -> str:
         """A secret of this stack, made on its first use, in a file only its user may read."""
+        return self.secret_from(name, lambda: secrets.token_hex(32 if name.startswith("weed") else 20))
+
+    def secret_from(self, name: str, make: Callable[[], str]) -> str:
+        """The same, made by `make` on its first use."""
         path = self.path / "secrets" / name
         with contextlib.suppress(FileNotFoundError):
             return path.read_text().strip()
         new = path.with_name(f".{name}.{os.getpid()}")
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32 if name.startswith("weed") else 20) + "\n")
+            file.write(make() + "\n")
         with contextlib.suppress(FileExistsError):  # a rival was faster: its value is the one
             os.link(new, path)
         new.unlink()
         return path.read_text().strip()
-
-    def keep_secret(self, name: str, value: str) -> None:
-        child.replace(self.path / "secrets" / name, value + "\n")
 
     @property
     def key(self) -> str | None:
@@ -122,7 +127,7 @@ class Home:
             if missing:
                 raise Trouble(f"{needed[0]} is set but {' and '.join(missing)} is not: set all of {', '.join(needed)}, or none.")
             kept |= {name: given[name] for name in (*needed, *ALSO.get(server, ())) if given.get(name)}
-        self.keep_secret("external.json", json.dumps(kept))
+        child.replace(self.path / "secrets/external.json", json.dumps(kept))
 
     def is_external(self, server: str) -> bool:
         return EXTERNAL[server][0] in self.external()

@@ -109,7 +109,7 @@ class Seaweed(Server):
         settings = self.home.environment()
         try:
             client = buckets.client(settings, seconds=1.0)
-            buckets.make(client, settings["S3_MEDIA_BUCKET"])
+            buckets.make(client, settings, settings["S3_MEDIA_BUCKET"])
             client.put_object(settings["S3_MEDIA_BUCKET"], PROBE, io.BytesIO(b"ready"), 5)
             client.remove_object(settings["S3_MEDIA_BUCKET"], PROBE)
         except (MinioException, HTTPError, OSError):

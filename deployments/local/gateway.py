@@ -1,0 +1,53 @@
+"""The gateway as one process of the stack; it starts the functions itself."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from . import ports
+from .home import ROOT
+from .server import Server
+
+
+class Gateway(Server):
+    name = "gateway"
+    ports = ("gateway", "gateway_metrics")
+    polite = signal.SIGTERM
+    patience_seconds = 2.5
+    reason = re.compile(r'"level": "(error|critical)"|^[A-Za-z.]*(Error|Exception|Unset)\b')
+
+    def command(self) -> Sequence[str | Path]:
+        return [sys.executable, "-m", "gateway"]
+
+    def environment(self) -> Mapping[str, str]:
+        return {
+            # The user's own settings of limits and the like go through: the functions read them.
+            **os.environ,
+            # `nve down` is to take four seconds at most; a job that is cut off goes back to the queue.
+            "SHUTDOWN_GRACE_SECONDS": os.environ.get("SHUTDOWN_GRACE_SECONDS", "1.5"),
+            "GATEWAY_KILL_SECONDS": os.environ.get("GATEWAY_KILL_SECONDS", "2"),
+            # For `faas-cli login`, user admin.
+            "GATEWAY_PASSWORD": self.home.secret("gateway-password"),
+            **self.home.environment(),
+            "BIND": ports.BIND,
+            "GATEWAY_PORT": str(self.home.ports["gateway"]),
+            "GATEWAY_METRICS_PORT": str(self.home.ports["gateway_metrics"]),
+            "STACK_FILE": str(ROOT / "stack.yml"),
+            "LOGS_DIR": str(self.home.path / "logs"),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def answers(self) -> bool:
+        link = http.client.HTTPConnection(ports.BIND, self.home.ports["gateway"], timeout=1)
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(link):
+            link.request("GET", "/healthz")
+            return link.getresponse().status == 200
+        return False
