@@ -24,7 +24,7 @@ def job(services: Services, it: Job) -> dict[str, Any]:
     stage, progress = it.stage, it.progress or {"percent": 0, "frames": 0, "speed": None, "eta_seconds": None}
     if it.state == "running":
         seen = services.progress.read(it.id)
-        stage, progress = (seen["stage"], seen["progress"]) if seen and seen["progress"] else (stage, progress)
+        stage, progress = seen if seen and seen[1] else (stage, progress)
     if it.state == "succeeded":
         progress = {**progress, "percent": 100, "frames": (it.result or {}).get("frames", 0), "eta_seconds": 0}
     result = dict(it.result) if it.result else None

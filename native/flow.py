@@ -73,14 +73,19 @@ def _source(call: Call, field: str, asset_id: str) -> Asset:
 
 def work(operation: Operation, services: Services, job_id: str) -> None:
     """Do it once. Returns when this worker has nothing (more) to do with the job, whatever became of it."""
-    with services.lock.hint(f"job:{job_id}", services.settings.lease_seconds) as alone:
-        attempt = services.jobs.claim(job_id, services.settings.lease_seconds, operation=operation.name) if alone else None
+    settings, released = services.settings, False
+    with services.lock.hint(f"job:{job_id}", settings.lease_seconds) as alone:
+        attempt = services.jobs.claim(job_id, settings.lease_seconds, operation=operation.name) if alone else None
         if attempt is None:
             return
         with log.bind(job=job_id, attempt=attempt.number, owner=attempt.job.owner, operation=operation.name):
             metrics.QUEUE_SECONDS.labels(operation.name).observe(attempt.queued_seconds)
             with metrics.RUNNING.labels(operation.name).track_inprogress(), _ending(services, attempt):
                 _attempt(operation, services, attempt)
+            released = running.stopping()
+    # Only now: whoever hears it must find the job and its lock free. That it may have ended meanwhile is no matter.
+    if released:
+        doorbell.ring(settings.gateway_url, operation.name, job_id)
 
 
 def _attempt(operation: Operation, services: Services, attempt: Attempt) -> None:
@@ -117,15 +122,14 @@ def _ending(services: Services, attempt: Attempt) -> Iterator[None]:
     try:
         yield
     except running.Cancelled:
-        services.jobs.cancelled(attempt)
+        _insist(lambda: services.jobs.cancelled(attempt))
         metrics.JOBS.labels(operation, "cancelled", "cancelled").inc()
         log.event(logger, logging.INFO, "cancelled")
     except running.Stale:
         metrics.STALE_FINISHES.labels(operation).inc()
         log.event(logger, logging.WARNING, "stale attempt left the job to its successor")
     except running.Stopping:
-        services.jobs.release(attempt)
-        doorbell.ring(services.settings.gateway_url, operation, attempt.job.id)
+        _insist(lambda: services.jobs.release(attempt))
         log.event(logger, logging.INFO, "released")
     except errors.Problem as problem:
         if problem.kind is errors.VERIFY_FAILED:
@@ -240,9 +244,10 @@ def _count(operation: str, result: dict[str, Any]) -> None:
 def wait(services: Services, owner: str, job_id: str, seconds: float) -> Job:
     """The job as soon as it has ended, or as it is after so long, or when this process is asked to stop."""
     deadline = time.monotonic() + seconds
-    while True:
-        job = services.jobs.get(owner, job_id)
-        left = deadline - time.monotonic()
-        if job.state.terminal or left <= 0 or running.stopping():
-            return job
-        services.progress.wait(job_id, min(left, POLL_SECONDS))
+    with services.progress.listen(job_id) as ear:
+        while True:
+            job = services.jobs.get(owner, job_id)
+            left = deadline - time.monotonic()
+            if job.state.terminal or left <= 0 or running.stopping():
+                return job
+            ear.wait(min(left, POLL_SECONDS))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from flask import Response
 
-from native import document, doorbell, errors, flow
+from native import document, doorbell, errors, flow, running
 from native.call import Call
 from native.operation import Answer, Endpoint, Route, reply, serve
 
@@ -33,24 +33,25 @@ def show(call: Call, job: str) -> Answer:
 def _events(call: Call, job: str) -> Iterator[str]:
     """Server-sent events: the document at once, then at every change, until the job has ended."""
     end, said, last, number = time.monotonic() + STREAM_SECONDS, time.monotonic(), "", 0
-    while time.monotonic() < end:
-        try:
-            it = call.services.jobs.get(call.owner, job)
-            body = document.job(call.services, it)
-        except errors.Problem as problem:
-            yield f"event: problem\ndata: {json.dumps(problem.document(), ensure_ascii=False)}\n\n"
-            return
-        # The signed address is new each time; it alone is no change.
-        now = json.dumps([body["state"], body["stage"], body["progress"], body["attempt"]])
-        if now != last:
-            number, last, said = number + 1, now, time.monotonic()
-            yield f"event: job\nid: {number}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n"
-        elif time.monotonic() - said > HEARTBEAT_SECONDS:
-            said = time.monotonic()
-            yield ": still here\n\n"
-        if it.finished_at:
-            return
-        call.services.progress.wait(job, flow.POLL_SECONDS)
+    with call.services.progress.listen(job) as ear:
+        while time.monotonic() < end and not running.stopping():
+            try:
+                it = call.services.jobs.get(call.owner, job)
+                body = document.job(call.services, it)
+            except errors.Problem as problem:
+                yield f"event: problem\ndata: {json.dumps(problem.document(), ensure_ascii=False)}\n\n"
+                return
+            # The signed address is new each time; it alone is no change.
+            now = json.dumps([body["state"], body["stage"], body["progress"], body["attempt"]])
+            if now != last:
+                number, last, said = number + 1, now, time.monotonic()
+                yield f"event: job\nid: {number}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n"
+            elif time.monotonic() - said > HEARTBEAT_SECONDS:
+                said = time.monotonic()
+                yield ": still here\n\n"
+            if it.state.terminal:
+                return
+            ear.wait(flow.POLL_SECONDS)
 
 
 def listing(call: Call) -> Answer:

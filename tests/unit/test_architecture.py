@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 # room -> what its modules may import of this project
 ALLOWED = {
     "functions": {"native.operation", "native.clips", "native.request", "native.call", "native.errors", "native.document", "native.flow",
-                  "native.doorbell", "native.assets", "native.reaping", "native.media"},
+                  "native.doorbell", "native.assets", "native.reaping", "native.running", "native.media"},
     "native/media": {"native.media", "native.errors", "native.settings", "native.log"},
     "native/jobs": {"native.jobs", "native.errors", "native.settings", "native.log"},
     "native/objects": {"native.objects", "native.errors", "native.settings", "native.log"},
