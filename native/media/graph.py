@@ -1,0 +1,191 @@
+"""FFmpeg's command for joining clips that disagree: one filter graph, built with ffmpeg-python from numbers of ours only.
+
+No text of a user or of a source gets in here: ffmpeg-python does not escape everything that FFmpeg unescapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import ffmpeg
+
+from native.media import demuxer
+from native.media.clips import Clip, Target, matrix_of
+
+RUN_IN = Fraction(1)  # seconds decoded before a clip for the sound's sake: codecs need a packet or two to settle
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file that we put into the room, and how it may be read."""
+
+    file: str
+    demuxer: str
+    seek: bool  # whether a seek lands on a key frame for certain
+
+
+WHITELIST = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}  # the names that one demuxer goes by
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    # CRF 18 is where x264 is transparent; veryfast costs a tenth more bytes than medium and a third of the time
+    "video": {"c:v": "libx264", "crf": 18, "preset": "veryfast"},
+    "audio": {"c:a": "aac", "b:a": "192k"},
+}
+WEB_ENCODERS: dict[str, dict[str, Any]] = {
+    # constant quality; libvpx's defaults would take minutes per second of video
+    "video": {"c:v": "libvpx-vp9", "crf": 30, "b:v": 0, "deadline": "realtime", "cpu-used": 5, "row-mt": 1},
+    "audio": {"c:a": "libopus", "b:a": "160k"},
+}
+
+GLOBAL = [
+    # never wait for a keyboard
+    "-nostdin",
+    # only what went wrong, for the log
+    "-hide_banner", "-loglevel", "error", "-nostats",
+    # a damaged source is refused, not patched: exit code 0 would otherwise hide missing pictures
+    "-xerror",
+    # times stay those of the file, so that cuts are where the index says
+    "-copyts",
+    # progress in a form made for programs
+    "-progress", "pipe:1", "-stats_period", "0.25",
+]  # fmt: skip
+
+
+def command(clips: Sequence[Clip], inputs: Sequence[Input], to: Target, container: str, out: str) -> list[str]:
+    """FFmpeg's arguments that make `out` from the clips, whose inputs lie in the same order."""
+    pictures, sounds = [], []
+    for clip, source in zip(clips, inputs, strict=True):
+        file = _open(clip, source)
+        if to.width:
+            pictures.append(_picture(clip, file, to))
+        if to.sample_rate:
+            sounds.append(_sound(clip, file, to))
+    # Two joins instead of one: concat pads whichever of a clip's streams is shorter, and ours are already exact.
+    streams = [_join(pictures, v=1, a=0)] if pictures else []
+    streams += [_join(sounds, v=0, a=1)] if sounds else []
+    return [*GLOBAL, *ffmpeg.get_args(ffmpeg.output(*streams, out, **_output(to, container)))]
+
+
+def _open(clip: Clip, source: Input) -> Any:
+    options: dict[str, Any] = {
+        # decided by us from the first bytes; FFmpeg's own guess may be a playlist
+        "f": source.demuxer,
+        # and nothing that the file names may be opened as another format, protocol or codec
+        "format_whitelist": WHITELIST.get(source.demuxer, source.demuxer),
+        "protocol_whitelist": "file",
+        "codec_whitelist": ",".join(sorted(demuxer.CODECS)),
+        # a header may not ask for more memory than the probe allowed
+        "max_streams": demuxer.MAX_STREAMS,
+        "max_pixels": demuxer.MAX_PIXELS,
+        # one decoder thread per core and clip would cost a picture of memory each
+        "threads": 2,
+    }
+    if clip.picture:
+        # a stream that changes its size half-way must not restart the graph and its counting
+        options["reinit_filter:v"] = 0
+    if source.seek and clip.begin > RUN_IN:
+        # to the key frame before the clip, on the file's own clock; the graph cuts, not the seek
+        options |= {"ss": _micro(clip.begin - RUN_IN), "seek_timestamp": 1, "noaccurate_seek": None}
+    return ffmpeg.input(source.file, **options)
+
+
+def _picture(clip: Clip, file: Any, to: Target) -> Any:
+    """Exactly `clip.frames` frames of the target's size, rate and colours."""
+    if clip.picture is None:
+        black = ffmpeg.input(
+            f"color@{clip.number}=black:s={to.width}x{to.height}:r={to.frame_rate}:d={_micro(clip.duration + 1)}", f="lavfi"
+        )
+        return _finish(black.video, clip, to)
+    stream = file[str(clip.picture.index)]
+    cuts = {}
+    if clip.cut_in is not None:
+        cuts["start"] = _micro(clip.cut_in)
+    if clip.cut_out is not None:
+        cuts["end"] = _micro(clip.cut_out)
+    if cuts:
+        stream = stream.filter("trim", **cuts)
+    stream = stream.filter("setpts", f"PTS-({clip.begin.numerator}/{clip.begin.denominator})/TB")
+    # from time 0 on: a picture that begins late is shown from the start
+    stream = stream.filter("fps", fps=str(to.frame_rate), start_time=0)
+    if clip.picture.interlaced:
+        stream = stream.filter("yadif", deint="interlaced")
+    colours = {"in_color_matrix": matrix_of(clip.picture), "out_color_matrix": to.matrix, "out_range": "tv"}
+    if (clip.picture.pixel_format or "").startswith(("rgb", "bgr", "gbr", "argb", "abgr", "pal")):
+        del colours["in_color_matrix"]
+    stream = stream.filter("scale", clip.width, clip.height, flags="bicubic+accurate_rnd+full_chroma_int", **colours)
+    return _finish(stream, clip, to)
+
+
+def _finish(stream: Any, clip: Clip, to: Target) -> Any:
+    if (clip.width, clip.height) != (to.width, to.height) and clip.picture:
+        # an even place, or the chroma of 4:2:0 would shift by half a pixel
+        left, top = (to.width - clip.width) // 4 * 2, (to.height - clip.height) // 4 * 2
+        stream = stream.filter("pad", to.width, to.height, left, top)
+    stream = stream.filter("setsar", 1).filter("format", to.pixel_format)
+    stream = stream.filter("setparams", color_primaries=to.primaries, color_trc=to.transfer, colorspace=to.matrix, range="tv")
+    if clip.picture:
+        # the last picture stays as long as it should, and for a frame of rounding; more is not made up
+        stream = stream.filter("tpad", stop_mode="clone", stop=ceil(clip.still * to.frame_rate) + 1)
+    return stream.filter("trim", end_frame=clip.frames).filter("setpts", "PTS-STARTPTS")
+
+
+def _sound(clip: Clip, file: Any, to: Target) -> Any:
+    """Exactly `clip.samples` samples of the target's rate and layout; silence where there is no sound."""
+    if clip.sound is None:
+        silence = ffmpeg.input(f"anullsrc@{clip.number}=r={to.sample_rate}:cl={to.layout}:d={_micro(clip.duration + 1)}", f="lavfi")
+        stream = silence.audio
+    else:
+        stream = file[str(clip.sound.index)]
+        stream = stream.filter("atrim", start=_micro(clip.begin), end=_micro(clip.begin + clip.duration))
+        stream = stream.filter("asetpts", f"PTS-({clip.begin.numerator}/{clip.begin.denominator})/TB")
+        # from time 0 on, with silence for what is missing before and within
+        stream = stream.filter("aresample", to.sample_rate, **{"async": 1, "first_pts": 0})
+    stream = stream.filter("aformat", sample_fmts="fltp", sample_rates=to.sample_rate, channel_layouts=to.layout)
+    stream = stream.filter("apad", whole_len=clip.samples).filter("atrim", end_sample=clip.samples)
+    return stream.filter("asetpts", "N/SR/TB")
+
+
+def _join(streams: list[Any], *, v: int, a: int) -> Any:
+    return streams[0] if len(streams) == 1 else ffmpeg.concat(*streams, v=v, a=a)
+
+
+def _output(to: Target, container: str) -> dict[str, Any]:
+    encoders = WEB_ENCODERS if container == "webm" else ENCODERS
+    options: dict[str, Any] = {
+        "f": {"mkv": "matroska"}.get(container, container),
+        # titles and chapters of one clip would be wrong for the whole
+        "map_metadata": -1,
+        "map_chapters": -1,
+    }
+    if to.width:
+        options |= encoders["video"] | {
+            "pix_fmt": to.pixel_format,
+            # the frames are already on this grid; said so that the encoder and the container agree
+            "r": str(to.frame_rate),
+            "fps_mode": "cfr",
+            # a key frame every five seconds at least: players seek by them
+            "g": max(1, round(to.frame_rate * 5)),
+            "color_primaries": to.primaries,
+            "color_trc": to.transfer,
+            "colorspace": to.matrix,
+            "color_range": "tv",
+        }
+    if to.sample_rate:
+        options |= encoders["audio"]
+    if container in ("mp4", "mov"):
+        # moov first: playable while it is downloaded
+        options["movflags"] = "+faststart"
+        if to.width:
+            # ticks in which a frame's length is a whole number
+            scale = to.frame_rate.numerator
+            options["video_track_timescale"] = scale if scale >= 10_000 else scale * 1000
+    return options
+
+
+def _micro(time: Fraction) -> str:
+    """Seconds as FFmpeg's options take them, to the microsecond."""
+    return f"{float(round(max(time, Fraction(0)) * 1_000_000)) / 1_000_000:.6f}"
