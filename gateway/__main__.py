@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from gateway import VERSION
 from gateway import settings as gateway_settings
-from gateway.app import Gateway
+from gateway.app import Gateway, load_functions
 from gateway.provider import stackfile
 from native import log, settings
 
@@ -80,7 +80,7 @@ async def serve(gateway: Gateway, public: socket.socket, private: socket.socket)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop)
     loop.add_signal_handler(signal.SIGHUP, gateway.reload)
-    async with gateway.running():
+    async with gateway.running(public.getsockname()[1]):
         serving = [asyncio.create_task(front.serve([public])), asyncio.create_task(back.serve([private]))]
         host, port = public.getsockname()[:2]
         log.event(
@@ -99,7 +99,7 @@ async def serve(gateway: Gateway, public: socket.socket, private: socket.socket)
 def main() -> int:
     try:
         chosen = gateway_settings.load()
-        functions = stackfile.load(chosen.stack_file, chosen.gateway_max_replicas)
+        functions = load_functions(chosen)
         public = listen(chosen.bind, chosen.gateway_port, "GATEWAY_PORT")
         private = listen(chosen.bind, chosen.gateway_metrics_port, "GATEWAY_METRICS_PORT")
     except (settings.Unset, stackfile.Malformed, Refusal) as exc:

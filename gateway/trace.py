@@ -13,8 +13,8 @@ from native import log
 
 logger = logging.getLogger("gateway.request")
 
-# What a client may choose as call id: it ends up in logs, keys and headers.
-CALL_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+# What a client may choose as call id: it ends up in logs, keys and headers. The functions take the same.
+CALL_ID = re.compile(rb"[A-Za-z0-9._-]{1,100}")
 
 OURS = (b"x-call-id", b"x-start-time", b"x-duration-seconds")
 

@@ -331,6 +331,10 @@ class Provider:
         except KeyError:
             raise errors.NOT_FOUND(f"There is no function {name[:63]}") from None
 
+    def parallel(self, name: str) -> int:
+        """How many queued calls of a function may be under way at once; none of one that was removed."""
+        return self._pools[name].queue_parallel if name in self._pools else 0
+
     def start(self) -> None:
         self._settings.logs_dir.mkdir(parents=True, exist_ok=True)
         self._sweeper = asyncio.create_task(self._sweep(), name="sweep")
