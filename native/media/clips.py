@@ -6,7 +6,7 @@ picture is at most half a frame, and the sound half a sample, from where the dur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import floor
@@ -123,7 +123,7 @@ def _even(length: Fraction) -> int:
     return max(2, 2 * floor(length / 2 + Fraction(1, 2)))
 
 
-def resolve(edit: Edit, indexes: Sequence[Index], to: Target) -> list[Clip]:
+def resolve(edit: Edit, indexes: Mapping[int, Index], to: Target) -> list[Clip]:
     """Every segment as a clip. Raises RANGE_EMPTY, naming the clip, when no frame lies in a range."""
     clips: list[Clip] = []
     time, frames, samples = Fraction(0), 0, 0

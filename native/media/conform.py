@@ -12,48 +12,74 @@ from fractions import Fraction
 from pathlib import Path
 
 from native import errors
-from native.media import clips, graph, index, process
+from native.media import clips, graph, index, process, verify
 from native.media.clips import Clip, Target
+from native.media.cut import Promise
 from native.media.edit import Edit
 from native.media.graph import Input
 from native.media.index import Index
-from native.media.info import MediaInfo
 from native.media.made import Made
-from native.media.source import Blocks, FileSource, Readable
+from native.media.source import Readable
 
 COPY_BYTES = 4 << 20
 SEEKABLE = {"mov", "matroska"}  # demuxers whose seeks land on a key frame for certain
 MOST_CLIPS = 24  # at once: each costs a decoder with its pictures, 25 MB at 1080p
 
 
-def render(edit: Edit, infos: Sequence[MediaInfo], sources: Sequence[Readable], room: Path, report: Callable[[int, int], None]) -> Made:
-    """Make the edit by encoding all of it. Raises RANGE_EMPTY, SOURCE_…, TOO_HEAVY, VERIFY_FAILED."""
+def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable[[int, int], None]) -> Made:
+    """Make the edit by encoding all of it. Raises RANGE_EMPTY, SOURCE_…, CODEC_UNSUPPORTED, TOO_HEAVY, VERIFY_FAILED."""
     if len(edit.segments) > MOST_CLIPS:
         raise errors.SOURCE_TOO_COMPLEX(f"Clips that differ can be joined up to {MOST_CLIPS} at a time; join some of them first.")
-    used = sorted({segment.source for segment in edit.segments})
-    indexes = {number: index.build(Blocks(sources[number])) for number in used}
-    played = [indexes[segment.source] for segment in edit.segments]
-    to = clips.target([one.media for one in played])
-    plan = clips.resolve(edit, [indexes.get(number, played[0]) for number in range(len(sources))], to)
-    inputs = _put(plan, indexes, room)
-    frames = sum(clip.frames for clip in plan)
-    samples = sum(clip.samples for clip in plan)
-    container = edit.output.container
-    out = room / f"out.{container}"
+    indexes = {number: index.of(sources[number]) for number in sorted({segment.source for segment in edit.segments})}
+    to = clips.target([indexes[segment.source].media for segment in edit.segments])
+    plan = clips.resolve(edit, indexes, to)
+    promise = _promise(plan, to, edit.output.container)
+    out = room / f"output.{edit.output.container}"
 
     def on_line(line: str) -> None:
         name, _, value = line.partition("=")
         if name == "frame" and value.isdigit():
-            report(min(int(value), frames), frames)
+            report(min(int(value), promise.encoded), promise.encoded)
 
+    inputs = _put(plan, indexes, room)
     try:
-        process.ffmpeg(graph.command(plan, inputs, to, container, out.name), room, on_line=on_line)
+        process.ffmpeg(graph.command(plan, inputs, to, edit.output.container, out.name), room, on_line=on_line)
     except process.Failed as exc:
         raise _blame(exc) from exc
     finally:
         for one in inputs:
             (room / one.file).unlink(missing_ok=True)
-    return _made(out, to, frames, samples, [*_differences(plan, indexes, to, infos)])
+    result = verify.check(out, promise, edit.output.container)
+    verify.remember(out, promise)
+    return Made(
+        path=out,
+        container=edit.output.container,
+        size=result.media.size,
+        duration=result.media.duration,
+        frames=promise.encoded,
+        copied_frames=0,
+        primed_frames=0,
+        encoded_frames=promise.encoded,
+        streams=result.media.streams,
+        warnings=tuple(_differences(plan, indexes, to)),
+    )
+
+
+def _promise(plan: Sequence[Clip], to: Target, container: str) -> Promise:
+    """What the result must be: FFmpeg's exit code 0 proves nothing."""
+    frames, samples = sum(clip.frames for clip in plan), sum(clip.samples for clip in plan)
+    return Promise(
+        times=range(frames),
+        time_base=1 / to.frame_rate,
+        end=frames,
+        seams=(),
+        sounds=1 if to.sample_rate else 0,
+        sound_seconds=Fraction(samples, to.sample_rate) if to.sample_rate else Fraction(0),
+        copied=0,
+        encoded=frames,
+        # Matroska counts in milliseconds
+        slack=Fraction(1, 1000) if container in ("mkv", "webm") else Fraction(0),
+    )
 
 
 def _put(plan: Sequence[Clip], indexes: dict[int, Index], room: Path) -> list[Input]:
@@ -86,37 +112,14 @@ def _blame(failed: process.Failed) -> errors.Problem:
     return errors.SOURCE_UNREADABLE()
 
 
-def _made(out: Path, to: Target, frames: int, samples: int, warnings: list[str]) -> Made:
-    """The result, after counting what is in it. Raises VERIFY_FAILED: exit code 0 proves nothing."""
-    with FileSource(out) as file:
-        media = index.build(Blocks(file)).media
-    seen = media.video.frames if media.video else 0
-    promised = frames / to.frame_rate if to.width else Fraction(samples, to.sample_rate)
-    tolerance = 1 / to.frame_rate if to.width else Fraction(1, 20)
-    if seen != frames or abs(media.duration - promised) > tolerance or bool(media.audio) != bool(samples):
-        raise errors.VERIFY_FAILED()
-    return Made(
-        path=out,
-        container=out.suffix[1:],
-        size=media.size,
-        duration=promised,
-        frames=frames,
-        copied_frames=0,
-        primed_frames=0,
-        encoded_frames=frames,
-        streams=media.streams,
-        warnings=tuple(warnings),
-    )
-
-
-def _differences(plan: Sequence[Clip], indexes: dict[int, Index], to: Target, infos: Sequence[MediaInfo]) -> list[str]:
+def _differences(plan: Sequence[Clip], indexes: dict[int, Index], to: Target) -> list[str]:
     """What each clip had to give up, in the words of the request: clips are counted from 1."""
     said = []
     for clip in plan:
         changes = [*_picture_changes(clip, to), *_sound_changes(clip, to)]
         if changes:
             said.append(f"Clip {clip.number + 1} was changed to fit the first: {'; '.join(changes)}.")
-        media = infos[clip.source] if clip.source < len(infos) else indexes[clip.source].media
+        media = indexes[clip.source].media
         left = [kind for kind in ("subtitle", "data") if any(s.kind == kind for s in media.streams)]
         if len(media.audio) > 1:
             left.insert(0, "extra sound")

@@ -87,11 +87,12 @@ class Desk:
     """What a session may ask of a worker."""
 
     def __init__(self, end: channel.Worker) -> None:
-        from native.media import edit, engine, index, made, probe, verify
+        from native.media import conform, edit, engine, index, made, plan, probe, verify
 
         self._end = end
-        self._modules = (probe, index, engine, verify)
-        self._edit, self._made = edit.Edit, made.Made
+        self._probe, self._keyframes, self._verify = probe.probe, index.keyframes, verify.verify
+        self._render, self._conform, self._disagreement = engine.render, conform.render, plan.Disagreement
+        self._edit, self._made_of = edit.Edit, made.Made
         self._reported = 0.0
 
     def open(self, opening: dict[str, Any]) -> None:
@@ -109,20 +110,26 @@ class Desk:
 
     def answer(self, call: dict[str, Any]) -> dict[str, Any]:
         """Do what is asked. Raises errors.Problem, and whatever the engine did not expect."""
-        probe, index, engine, verify = self._modules
         match call["call"]:
             case "probe":
-                return {"media": [probe.probe(source).model_dump(mode="json") for source in self._sources]}
+                return {"media": [self._probe(source).model_dump(mode="json") for source in self._sources]}
             case "keyframes":
-                return {"keyframes": [f"{time.numerator}/{time.denominator}" for time in index.keyframes(self._sources[call["source"]])]}
+                times = self._keyframes(self._sources[call["source"]])
+                return {"keyframes": [f"{time.numerator}/{time.denominator}" for time in times]}
             case "render":
-                made = engine.render(self._edit.model_validate(call["edit"]), self._sources, self._room, self.report)
-                return {"made": made.model_dump(mode="json")}
+                return {"made": self._made(self._edit.model_validate(call["edit"])).model_dump(mode="json")}
             case "verify":
-                verify.verify(self._made.model_validate(call["made"]), self._edit.model_validate(call["edit"]))
+                self._verify(self._made_of.model_validate(call["made"]), self._edit.model_validate(call["edit"]))
                 return {}
             case other:
                 raise ValueError(other)
+
+    def _made(self, edit: Any) -> Any:
+        """The edit made by copying what can be copied, or, when the sources disagree, by encoding all of it."""
+        try:
+            return self._render(edit, self._sources, self._room, self.report)
+        except self._disagreement:
+            return self._conform(edit, self._sources, self._room, self.report)
 
 
 if __name__ == "__main__":

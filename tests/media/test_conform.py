@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from native import errors
-from native.media import conform, index, process
+from native.media import conform, process
 from native.media.edit import Edit
 from native.media.made import Made
-from native.media.source import Blocks, FileSource
+from native.media.source import FileSource
 
 Make = Callable[..., Path]
 
@@ -42,15 +42,14 @@ def join(tmp_path: Path, files: list[Path], segments: list[dict[str, Any]] | Non
     room = tmp_path / "room"
     room.mkdir()
     sources = [FileSource(file) for file in files]
-    infos = [index.build(Blocks(source)).media for source in sources]
     edit = Edit.model_validate(
         {"segments": segments or [{"source": n} for n in range(len(files))], "mode": "encode", "output": {"container": container}}
     )
     seen: list[tuple[int, int]] = []
-    made = conform.render(edit, infos, sources, room, lambda frames, total: seen.append((frames, total)))
+    made = conform.render(edit, sources, room, lambda frames, total: seen.append((frames, total)))
     assert sorted(seen) == seen
     assert {total for _, total in seen} <= {made.frames}
-    assert [entry.name for entry in room.iterdir()] == [f"out.{container}"]  # what was put there for FFmpeg is gone
+    assert [entry.name for entry in room.iterdir()] == [f"output.{container}"]  # what was put there for FFmpeg is gone
     return made
 
 
