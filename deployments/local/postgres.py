@@ -14,6 +14,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Postgres(Server):
     ports = ("postgres",)
     polite = signal.SIGINT  # "fast shutdown": it ends what is connected instead of waiting for it
     patience_seconds = 3.0
-    reason = re.compile("FATAL|PANIC|ERROR")
+    reason = re.compile("FATAL|PANIC|ERROR|initdb: error|initdb: could not")
 
     def __init__(self, home: Home, *, durable: bool = True, connections: int = 60, as_user: bool | None = None) -> None:
         """`durable=False` is for tests: it loses data with the power, never with the process. `as_user` overrides how root is left."""
@@ -149,53 +150,50 @@ class Postgres(Server):
 
     def _initialise(self) -> None:
         """initdb into a directory beside, moved into place when done: half a cluster is never taken for one."""
-        new = self.home.path / "postgres.new"
-        shutil.rmtree(new, ignore_errors=True)
+        for half in self.home.path.glob("postgres.new-*"):
+            shutil.rmtree(half, ignore_errors=True)
         shutil.rmtree(self.data, ignore_errors=True)  # without PG_VERSION it holds nothing
-        password = self.home.path / "run/postgres.password"
+        # A name of its own: the initdb of a start that was killed may be at work for another moment.
+        room = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self.home.path))
+        new, password = room / "data", room / "password"
         child.replace(password, self.home.secret("postgres-admin") + "\n")
         new.mkdir(mode=0o700)
         if self._nobody:
             self._open_the_way()
-            for path in (new, password):
+            for path in (new, password, room):
                 os.chown(path, *self._nobody_ids())
-            # initdb must reach the file inside of run/, which is ours alone.
-            password = password.rename(self.home.path / "postgres.new.password")
-        who = self.user()
-        done = subprocess.run(
-            [str(part) for part in (*self._door(), self._programs() / "initdb", "-D", new, "-U", "postgres", f"--pwfile={password}")]
-            + ["-A", "scram-sha-256", "-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-            # The kernel writes the new files within half a minute, and before that there is nothing in them to lose.
-            + ["--no-sync", "--no-instructions", "--set=password_encryption=scram-sha-256"],
-            capture_output=True,
-            text=True,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+        options = ["-D", new, "-U", "postgres", f"--pwfile={password}", "-A", "scram-sha-256", "-E", "UTF8"]
+        options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--no-instructions"]
+        # The kernel writes the new files within half a minute, and before that there is nothing in them to lose.
+        options += ["--no-sync"]
+        initdb = child.spawn(
+            [*self._door(), self._programs() / "initdb", *options],
+            log=self.log,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", child.MARK: str(self.home.path)},
             cwd=self.home.path,
-            user=who[0] if who else None,
-            group=who[1] if who else None,
-            extra_groups=() if who else None,
-            check=False,
+            death_signal=signal.SIGKILL,
+            user=self.user(),
         )
-        password.unlink()
-        if done.returncode:
-            shutil.rmtree(new, ignore_errors=True)
-            words = [line for line in done.stderr.splitlines() if line.strip()]
-            raise Trouble(f"Postgres cannot make its data directory in {self.home.path}: {words[-1] if words else done.returncode}.")
+        if initdb.wait():
+            shutil.rmtree(room, ignore_errors=True)
+            raise Trouble(f"Postgres cannot make its data directory in {self.home.path}: {self.last_words() or initdb.returncode}.")
         new.rename(self.data)
+        shutil.rmtree(room)
 
     def _clear_stale_lock(self) -> None:
-        """Remove `postmaster.pid` when its pid is by now somebody else's: Postgres would wait for a stranger to end.
+        """Remove `postmaster.pid` when its pid is a zombie, or somebody else's by now: Postgres would wait for it to go.
 
-        A pid that is dead, or that may be a Postgres of this directory, is left for Postgres to judge: it also looks at shared memory.
+        What may be a Postgres of this directory stays, for Postgres itself to judge. It also refuses to start beside living children
+        of a dead one, lock file or not: it finds their shared memory.
         """
         lock = self.data / "postmaster.pid"
         try:
             pid = int(lock.read_text().split("\n", 1)[0])
-            theirs = Path(os.readlink(f"/proc/{pid}/cwd"))
+            if child.started(pid) is not None and Path(os.readlink(f"/proc/{pid}/cwd")) == self.data:
+                return
         except (OSError, ValueError):
             return
-        if theirs != self.data:
-            lock.unlink()
+        lock.unlink()
 
     # how root is left
 

@@ -30,6 +30,7 @@ class Server:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.process: subprocess.Popen[bytes] | None = None
+        self._log_from = 0
 
     # what each one says for itself
 
@@ -60,13 +61,18 @@ class Server:
         return self.home.path / "logs" / f"{self.name}.log"
 
     @property
+    def directory(self) -> Path:
+        """Where it runs."""
+        return self.home.path
+
+    @property
     def record(self) -> Path:
         return self.home.path / "run" / f"{self.name}.json"
 
     def start(self) -> None:
         """Spawn it. Raises `Trouble` when that is impossible; whether it lives is for `ready` to say."""
-        self.prepare()
         self._log_from = self.log.stat().st_size if self.log.exists() else 0
+        self.prepare()
         env = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")}
         command = self.command()
         try:
@@ -74,7 +80,7 @@ class Server:
                 command,
                 log=self.log,
                 env={**env, child.MARK: str(self.home.path), **self.environment()},
-                cwd=self.home.path,
+                cwd=self.directory,
                 death_signal=self.polite,
                 user=self.user(),
             )
@@ -124,7 +130,7 @@ class Server:
     def last_words(self) -> str:
         try:
             with self.log.open("rb") as file:
-                file.seek(getattr(self, "_log_from", 0))
+                file.seek(self._log_from)
                 lines = file.read()[-65536:].decode(errors="replace").splitlines()
         except OSError:
             return ""

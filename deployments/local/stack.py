@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import child, leftovers, logs
+from .gateway import Gateway
 from .home import ROOT, Home
 from .state import Component, State
 from .trouble import Trouble
@@ -83,7 +84,7 @@ def start(
         if state is None:
             if _spawn(home, detach or transient, on_progress, port, transient):
                 return _answering(home, started=True)
-        elif state.status == "ready" and (transient or not state.transient):
+        elif state.status == "ready" and (transient or not state.transient) and Gateway(home).answers():
             if port is not None and port != home.ports["gateway"]:
                 raise Trouble(f"The stack runs already, at {state.url}: stop it with `nve down` to move it to port {port}.")
             return _answering(home, started=False)

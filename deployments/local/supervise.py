@@ -212,16 +212,21 @@ class Supervisor:
 
     def _check_ports(self) -> None:
         """Raises `Trouble` that names the port, who has it, and the way out."""
-        for part in self._every():
-            for name, port in ports.taken(self.home.ports, part.server.ports):
-                who = ports.holder_of(port)
-                by = f"by another program ({who})" if who else "by another program"
-                if name == "gateway":
-                    raise Trouble(f"Port {port} is taken {by}: stop that program, or choose another port with `nve up --port {port + 1}`.")
-                raise Trouble(
-                    f"Port {port}, which {part.server.name} of {self.home.path} uses, is taken {by}: stop that program, "
-                    f"or remove {self.home.path / 'config.json'} to have new ports chosen."
-                )
+        ours = {port: part.server.name for part in self._every() for port in part.server.ports}
+        # What a killed process held is free when the last of its threads has ended, a moment after the process seems gone.
+        deadline = time.monotonic() + 2.0
+        for name, port in list(ports.taken(self.home.ports, ours)):
+            while not (who := ports.holder_of(port)) and not ports.free(port) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if ports.free(port):
+                continue
+            by = f"by another program ({who})" if who else "by another program"
+            if name == "gateway":
+                raise Trouble(f"Port {port} is taken {by}: stop that program, or choose another port with `nve up --port {port + 1}`.")
+            raise Trouble(
+                f"Port {port}, which {ours[name]} of {self.home.path} uses, is taken {by}: stop that program, "
+                f"or remove {self.home.path / 'config.json'} to have new ports chosen."
+            )
 
     # the end
 

@@ -44,7 +44,6 @@ class Valkey(Server):
                     f"bind {ports.BIND}",
                     f"port {self.home.ports['valkey']}",
                     f"requirepass {self.home.secret('valkey')}",
-                    f'dir "{self.home.path / "valkey"}"',
                     # The gateway's queue lives here: at most a second of it may be lost with the power, nothing with the process.
                     "appendonly yes",
                     "appendfsync everysec",
@@ -57,6 +56,11 @@ class Valkey(Server):
                 ]
             ),
         )
+
+    @property
+    def directory(self) -> Path:
+        """It keeps its data where it runs: in its configuration a path with a quote in it would be a puzzle."""
+        return self.home.path / "valkey"
 
     def command(self) -> Sequence[str | Path]:
         return [binary(), self.home.path / "run/valkey.conf"]
