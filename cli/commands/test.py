@@ -1,0 +1,42 @@
+"""nve test: everything the README promises, as tests."""
+
+# ruff: noqa: PT028 (a command, not a test)
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.options import AsJson
+from cli.screen import Screen
+
+
+def add(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Prove")(test)
+
+
+def test(
+    tiers: Annotated[
+        list[str] | None, typer.Argument(metavar="[TIER…]", help="unit, media, services, acceptance, faults; all of these when left out.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also the long ones.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the tests, against real servers that are started for them.
+
+    Ends with 1 when one failed or none ran.
+
+    Example: nve test unit media
+    """
+    from cli import tiers as tests
+    from cli.failure import Failure
+
+    screen = Screen(as_json)
+    ran = tests.run(screen, tests.chosen(tiers or []), everything=everything)
+    document = tests.document(ran)
+    if not tests.good(ran):
+        if not as_json:
+            tests.tell(screen, ran)
+        raise Failure("A test failed." if document["failed"] else "No test ran.", code="tests_failed", document=document)
+    screen.result(document, lambda: tests.tell(screen, ran))

@@ -1,0 +1,1 @@
+"""nve demo: the clips, the way, the check."""
