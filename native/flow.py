@@ -104,13 +104,14 @@ def _attempt(operation: Operation, services: Services, attempt: Attempt) -> None
                 made = media.render(edit)
             with watch.stage("verifying"):
                 media.verify(made, edit)
-        with watch.stage("storing"):
-            key = keys.output(attempt.job.id, attempt.number, f"result.{made.container}")
-            bucket, kind = services.settings.s3_outputs_bucket, names.CONTENT_TYPES[made.container]
-            put = services.objects.put_file(bucket, key, made.path, kind, cancelled=watch.over)
-        asset = _recorded(services, attempt, made, put, key)
-        result = _result(made, asset, sources)
-        _finish(services, attempt, asset, result, made.warnings)
+        key = keys.output(attempt.job.id, attempt.number, f"result.{made.container}")
+        with _removed_if_unwanted(services, key):
+            with watch.stage("storing"):
+                bucket, kind = services.settings.s3_outputs_bucket, names.CONTENT_TYPES[made.container]
+                put = services.objects.put_file(bucket, key, made.path, kind, cancelled=watch.over)
+            asset = _recorded(services, attempt, made, put, key)
+            result = _result(made, asset, sources)
+            _finish(services, attempt, asset, result, made.warnings)
         _count(operation.name, result)
         log.event(logger, logging.INFO, "succeeded", frames=made.frames, encoded=made.encoded_frames, seconds=watch.seconds)
 
@@ -151,12 +152,21 @@ def _failed(services: Services, attempt: Attempt, problem: errors.Problem) -> No
 
 
 def _finish(services: Services, attempt: Attempt, asset: Asset, result: dict[str, Any], warnings: Sequence[str]) -> None:
-    """Make the result the job's, in one fenced statement. Raises Stale or Cancelled after removing our own object."""
+    """Make the result the job's, in one fenced statement. Raises Stale or Cancelled when the job is not ours to finish."""
     if _insist(lambda: services.jobs.succeed(attempt, asset, result, list(warnings))):
         metrics.JOBS.labels(attempt.job.operation, "succeeded", "").inc()
         return
-    services.objects.delete(asset.bucket, asset.key)
     raise running.Cancelled if services.jobs.get(attempt.job.owner, attempt.job.id).state == "cancelled" else running.Stale
+
+
+@contextmanager
+def _removed_if_unwanted(services: Services, key: str) -> Iterator[None]:
+    """Take our own object away when the job will never name it. After any other error it may be named: the sweep will know."""
+    try:
+        yield
+    except (running.Cancelled, running.Stale, running.Stopping):
+        services.objects.delete(services.settings.s3_outputs_bucket, key)
+        raise
 
 
 def _insist(write: Callable[[], bool]) -> bool:

@@ -42,7 +42,7 @@ def proxied(environment, tmp_path):
 def test_a_redis_that_is_away_or_slow_costs_no_job(fault, proxied, slow_clip):
     """Without Redis, or with one that takes two seconds for each answer, jobs are accepted, done and cancelled as ever."""
     world, proxy = proxied
-    body = {"source": world.upload(slow_clip), "start": "1", "end": "22.5", "mode": "encode"}
+    body = {"source": world.upload(slow_clip), "start": "1", "end": "18.5", "mode": "encode"}
     worker = world.worker()
     if fault == "stopped":
         proxy.up = False
@@ -50,7 +50,7 @@ def test_a_redis_that_is_away_or_slow_costs_no_job(fault, proxied, slow_clip):
     else:
         proxy.delay = 2.0
     started = time.monotonic()
-    first, second = world.submit(worker, body), world.submit(worker, {**body, "end": "20"})
+    first, second = world.submit(worker, body), world.submit(worker, {**body, "end": "17"})
     accepted = time.monotonic() - started
     world.until(lambda: world.job(second).state == "running", "the second job's start")
     world.services.jobs.cancel("tester", second)
@@ -75,7 +75,7 @@ def test_a_postgres_that_is_restarted_loses_nothing(own_servers, tmp_path, slow_
     world = World(environment, tmp_path)
     world.environment["LEASE_SECONDS"] = "30"
     try:
-        body = {"source": world.upload(slow_clip), "start": "1", "end": "22.5", "mode": "encode"}
+        body = {"source": world.upload(slow_clip), "start": "1", "end": "18.5", "mode": "encode"}
         worker = world.worker()
         job = world.submit(worker, body)
         world.reached(job, "encoding", 10)
@@ -96,7 +96,7 @@ def test_a_store_that_fails_is_tried_again(environment, tmp_path, slow_clip):
     with Proxy.before(environment["S3_ENDPOINT"]) as proxy:
         world = World({**environment, "S3_ENDPOINT": proxy.url, "S3_PUBLIC_ENDPOINT": environment["S3_ENDPOINT"]}, tmp_path)
         try:
-            body = {"source": world.upload(slow_clip), "start": "1", "end": "22.5", "mode": "encode"}
+            body = {"source": world.upload(slow_clip), "start": "1", "end": "18.5", "mode": "encode"}
             worker = world.worker()
             job = world.submit(worker, body)
             world.reached(job, "encoding", 50)

@@ -54,7 +54,7 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing(world, request_body)
         lambda: not [p for p in media_processes(first) if "worker" in " ".join(p.cmdline()) and p.cpu_percent(0.2) > 50], "its end", 10
     )
 
-    assert [it.key.split("/")[2] for it in world.objects()] == ["2"]
+    assert [key.split("/")[2] for key in world.results()] == ["2"]
 
 
 def test_sigterm_hands_the_job_back(world, request_body):
@@ -98,7 +98,7 @@ def test_twenty_deliveries_are_one_job(world, request_body):
         assert httpx.post(worker.url, json={"job": job}, timeout=10).json() == {"job": job}
 
     assert world.job(job).attempt == 1
-    assert len(world.objects()) == 1
+    assert len(world.results()) == 1
 
 
 def test_lost_rings_are_found(world, request_body):
@@ -160,7 +160,7 @@ def test_cancel_ends_the_work_within_a_second(stage, percent, world, request_bod
         assert gone(busy, 1.0)
     assert ended.state == "cancelled"
     assert ended.result is None
-    assert world.objects() == []
+    world.until(lambda: not world.results(), "the end of the object that nobody wants", 5)
     assert world.violations() == []
 
 

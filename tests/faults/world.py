@@ -151,8 +151,14 @@ class World:
         return invariants.check(self.environment["DATABASE_URL"], objects=self.objects, promised=self.promised)
 
     def objects(self) -> list[invariants.Object]:
-        bucket = self.settings.s3_outputs_bucket
-        return [invariants.Object(bucket=bucket, key=it.key, size=it.size) for it in self.services.objects.list(bucket, "")]
+        """What lies in both buckets."""
+        buckets = (self.settings.s3_media_bucket, self.settings.s3_outputs_bucket)
+        listed = [(bucket, it) for bucket in buckets for it in self.services.objects.list(bucket, "")]
+        return [invariants.Object(bucket=bucket, key=it.key, size=it.size) for bucket, it in listed]
+
+    def results(self) -> list[str]:
+        """The keys of what attempts have stored."""
+        return [it.key for it in self.services.objects.list(self.settings.s3_outputs_bucket, "")]
 
     def close(self) -> None:
         self._stack.close()
