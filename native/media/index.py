@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import weakref
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,9 +22,10 @@ from av.container import InputContainer
 from native import errors
 from native.media import boxes, demuxer
 from native.media.info import MediaInfo, Stream, StreamKind
-from native.media.source import Blocks
+from native.media.source import Blocks, Readable
 
 MAX_PACKETS = 8_000_000
+ORDERLESS = "AVI does not say in which order frames are shown"
 _KINDS: dict[str, StreamKind] = {"video": "video", "audio": "audio", "subtitle": "subtitle", "data": "data", "attachment": "attachment"}
 
 
@@ -91,6 +93,27 @@ def build(blocks: Blocks) -> Index:
         return _index(blocks, kind, container, tracks)
 
 
+_known: weakref.WeakKeyDictionary[Readable, Index] = weakref.WeakKeyDictionary()
+
+
+def of(source: Readable) -> Index:
+    """The index of a source, built once for as long as the source object lives."""
+    found = _known.get(source)
+    if found is None:
+        found = _known[source] = build(Blocks(source))
+    return found
+
+
+def keyframes(source: Readable) -> list[Fraction]:
+    """Seconds from time 0 of the shown frames that the container marks as key frames. Raises SOURCE_NO_VIDEO."""
+    index = of(source)
+    if index.video is None:
+        raise errors.SOURCE_NO_VIDEO()
+    track = index.video
+    marked = (t for t, key in zip(track.pts, track.keys, strict=True) if key and track.shown(t))
+    return [t * track.time_base - index.start for t in sorted(marked)]
+
+
 def facts(blocks: Blocks) -> MediaInfo:
     """What a source is, from its header alone where that says enough."""
     kind = demuxer.format_of(blocks)
@@ -137,6 +160,8 @@ def _by_reading(container: InputContainer) -> dict[int, Track]:
             if pts is None:
                 track.unreliable = "some packets do not say when they are shown"
                 pts = dts if dts is not None else (track.pts[-1] + 1 if track.pts else 0)
+            if track.stream.codec == "vp8" and not bytes(packet)[0] & 0x10:
+                track.unreliable = "it has frames that are only referred to and never shown"
             track.pts.append(pts)
             track.dts.append(dts if dts is not None else pts)
             track.sizes.append(packet.size)
@@ -166,7 +191,7 @@ def _settle(track: Track, container: str) -> None:
     if len(set(track.pts)) != len(track.pts):
         track.unreliable = "two frames claim the same time"
     if container == "avi" and track.stream.codec in ("h264", "hevc", "mpeg4"):
-        track.unreliable = "AVI does not say in which order frames are shown"
+        track.unreliable = ORDERLESS
 
 
 def _index(blocks: Blocks, kind: demuxer.Format, container: InputContainer, tracks: dict[int, Track]) -> Index:

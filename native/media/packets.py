@@ -27,10 +27,18 @@ class Sample:
 
     def packet(self, track: Track) -> av.Packet:
         """For a decoder."""
-        packet = av.Packet(self.data)
+        packet = owned(self.data)
         packet.pts, packet.dts, packet.time_base = self.pts, self.dts, track.time_base
         packet.is_keyframe = self.key
         return packet
+
+
+def owned(data: bytes) -> av.Packet:
+    """A packet with its own copy of the data. One that borrows Python's bytes gives them back from a decoder's thread, which then waits for
+    the interpreter while the interpreter, freeing the decoder, waits for the thread."""
+    packet = av.Packet(len(data))
+    packet.update(data)
+    return packet
 
 
 def read(index: Index, track: Track, first: int, last: int) -> Iterator[Sample]:

@@ -1,0 +1,414 @@
+"""A plan carried out: packets copied and encoded in order, timed, and written with their sound into one file."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import av.filter
+from av.container import OutputContainer
+
+from native import errors
+from native.media import audio, demuxer, encode, mux, nal, packets, splice
+from native.media.edit import Edit
+from native.media.index import Track
+from native.media.plan import Copy, Encode, NotCopyable, Part, Plan, Source
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the finished file must be, said before it is looked at."""
+
+    times: Sequence[int]  # ticks of `time_base` at which frames are shown, from 0
+    time_base: Fraction
+    end: int  # tick where the last frame ends
+    seams: Sequence[int]  # ticks where a copied run meets an encoded one
+    sounds: int
+    sound_seconds: Fraction
+    copied: int
+    encoded: int
+    guessed: bool = False  # the source's times could not be trusted, so the number of frames is not promised
+    slack: Fraction = Fraction(0)  # seconds by which the container may round a time
+
+
+@dataclass
+class Job:
+    """One output in the making."""
+
+    plan: Plan
+    edit: Edit
+    sources: Sequence[Source]
+    path: Path
+    report: Report
+
+    @property
+    def container(self) -> str:
+        return self.edit.output.container
+
+    def run(self) -> Promise:
+        """Writes the file. Raises encode.Undecodable or NotCopyable when the plan does not hold, and the problems of the sources."""
+        first = self.sources[self.plan.parts[0].source]
+        with demuxer.open_(first.index.blocks, first.index.kind) as template:
+            return _Writing(self, template).run()
+
+
+class _Writing:
+    def __init__(self, job: Job, template: Any) -> None:
+        self.job, self.plan, self.template = job, job.plan, template
+        self.first = job.sources[job.plan.parts[0].source]
+        self.done = 0
+        self.time_base = self._time_base()
+        self.offsets: list[int] = []
+        self.lengths: list[Fraction] = []
+        at = 0
+        for part in self.plan.parts:
+            self.offsets.append(at)
+            length = part.finish - part.begin
+            ticks = round(length / self.time_base) if part.track is not None else 0
+            at += ticks
+            self.lengths.append(ticks * self.time_base if part.track is not None else length)
+        self.end = at
+        self.lengths[-1] += self.plan.run_out
+        self.boundary = self._prepare() if self.plan.copies else None
+
+    def run(self) -> Promise:
+        job, plan = self.job, self.plan
+        rates = [t.stream.sample_rate or 0 for t in self.first.index.audio]
+        out = mux.create(job.path, job.container, [self.time_base.denominator if self.first.track else 0, *rates])
+        streams: list[tuple[Any, Any]] = []
+        try:
+            if self.first.track is not None:
+                streams.append(self._picture(out))
+            sounds = self._sounds(out)
+            streams += sounds
+            self._describe(out)
+            for packet in mux.interleaved(streams):
+                out.mux_one(packet)
+        except (av.error.FFmpegError, ValueError) as exc:
+            if plan.copies:
+                raise NotCopyable("the output container refused the copied stream") from exc
+            raise errors.OUTPUT_REFUSED() from exc
+        finally:
+            self._close(out)
+        if plan.hidden_after:
+            mux.patch(job.path, 0, shown=self.end * self.time_base)
+        matrix = self.first.track.stream.matrix if self.first.track else None
+        if matrix and not plan.copies and job.container in ("mp4", "mov"):
+            mux.patch(job.path, 0, matrix=matrix)
+        return self._promise(len(sounds))
+
+    def _close(self, out: OutputContainer) -> None:
+        try:
+            out.close()
+        except (av.error.FFmpegError, ValueError):
+            if not self.plan.copies:
+                raise
+            raise NotCopyable("the output container refused the copied stream") from None
+
+    def _time_base(self) -> Fraction:
+        """The output's video clock: the sources' own where they share one, else one that holds every frame time of all."""
+        bases = {p.track.time_base for p in self.plan.parts if p.track is not None}
+        if len(bases) == 1:
+            return bases.pop()
+        if not bases:
+            return Fraction(1, 90_000)
+        common = mux.movie_timescale(b.denominator for b in bases)
+        return Fraction(1, common)
+
+    # the picture ------------------------------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> encode.Boundary | None:
+        """The encoder of the frames at the cuts, its parameter set already known. None when no frame is encoded."""
+        pieces = [(p, piece) for p in self.plan.parts for piece in p.pieces if isinstance(piece, Encode)]
+        if not pieces:
+            return None
+        part, piece = pieces[0]
+        source = self.job.sources[part.source]
+        boundary = encode.Boundary(source, piece.key)
+        boundary.prepare(source, piece, part.times[bisect_left(part.times, piece.start) :])
+        return boundary
+
+    def _picture(self, out: OutputContainer) -> tuple[Any, Iterator[av.Packet]]:
+        if self.plan.copies:
+            return self._copied_picture(out)
+        return self._encoded_picture(out)
+
+    def _copied_picture(self, out: OutputContainer) -> tuple[Any, Iterator[av.Packet]]:
+        track = self.first.track
+        assert track is not None
+        stream: Any = out.add_stream_from_template(self.template.streams[track.stream.index], opaque=True)
+        stream.time_base = self.time_base
+        if track.stream.codec == "h264":
+            config = nal.config(track.extradata)
+            assert config is not None
+            more = self.boundary.added if self.boundary else ()
+            stream.codec_context.extradata = nal.Config(config.sps, config.pps, config.width or 4, config.extension).with_pps(more).record()
+            stream.codec_context.codec_tag = "avc1" if self.job.container in ("mp4", "mov") else "\0\0\0\0"
+        elif track.stream.codec == "hevc" and self.job.container in ("mp4", "mov"):
+            # hvc1 is what Apple plays; its parameter sets are in the record, which the index has required
+            stream.codec_context.codec_tag = "hev1" if track.stream.tag in ("hev1", "dvhe") else "hvc1"
+        _say(stream, track)
+        return stream, self._timed()
+
+    def _timed(self) -> Iterator[av.Packet]:
+        """Copied and encoded pictures with their times. The k-th packet is decoded at the k-th time of showing, less one constant delay:
+        steady, never after its own showing, and the same whatever the source's own decoding times were."""
+        coming = array("q")
+        for part, offset in zip(self.plan.parts, self.offsets, strict=True):
+            coming.extend(self._place(part, t, offset) for t in self._in_coding_order(part))
+        shown = array("q", sorted(coming))
+        delay = max((early - own for early, own in zip(shown, coming, strict=True)), default=0)
+        last = len(shown) - 1
+        for n, picture in enumerate(self._pictures()):
+            if n > last or picture.pts != coming[n]:
+                raise encode.Undecodable
+            at = bisect_left(shown, picture.pts)
+            packet = packets.owned(picture.data)
+            packet.pts, packet.dts, packet.time_base = picture.pts, shown[n] - delay, self.time_base
+            packet.duration = (shown[at + 1] if at < last else max(self.end, picture.pts + 1)) - picture.pts
+            packet.is_keyframe = picture.key
+            yield packet
+
+    def _place(self, part: Part, ticks: int, offset: int) -> int:
+        """The output's tick for a tick of the part's source."""
+        assert part.track is not None
+        if part.track.time_base == self.time_base:
+            return offset + ticks - part.origin
+        return offset + round((ticks - part.origin) * part.track.time_base / self.time_base)
+
+    def _in_coding_order(self, part: Part) -> Iterator[int]:
+        assert part.track is not None
+        for piece in part.pieces:
+            if isinstance(piece, Copy):
+                yield from part.track.pts[piece.first : piece.last]
+            else:
+                yield from _times_of(part, piece)
+
+    def _pictures(self) -> Iterator[encode.Coded]:
+        for part, offset in zip(self.plan.parts, self.offsets, strict=True):
+            source = self.job.sources[part.source]
+            for piece in part.pieces:
+                if isinstance(piece, Copy):
+                    coded = _run(source, piece)
+                else:
+                    assert self.boundary is not None
+                    coded = self.boundary.encode(source, piece, _times_of(part, piece))
+                for picture in coded:
+                    self._count()
+                    yield encode.Coded(picture.data, self._place(part, picture.pts, offset), picture.key)
+
+    def _count(self) -> None:
+        self.done += 1
+        self.job.report(min(self.done, self.plan.frames), self.plan.frames)
+
+    def _encoded_picture(self, out: OutputContainer) -> tuple[Any, Iterator[av.Packet]]:
+        track = self.first.track
+        assert track is not None
+        facts, target = track.stream, encode.target(track.stream, self.job.container)
+        turned = facts.rotation if self.job.container in ("mkv", "webm") and facts.rotation % 180 == 90 else 0
+        stream: Any = out.add_stream(target.codec, rate=facts.frame_rate or Fraction(25))
+        context = stream.codec_context
+        context.width, context.height, context.pix_fmt = facts.width, facts.height, target.pixel_format
+        if target.pixel_format.startswith("yuv420") or target.pixel_format.startswith("yuvj420"):
+            # chroma of two lines and columns: an odd size loses its last line
+            context.width, context.height = max(2, facts.width // 2 * 2), max(2, facts.height // 2 * 2)  # type: ignore[operator]
+        context.time_base = self.time_base
+        stream.time_base = self.time_base
+        if facts.sample_aspect:
+            context.sample_aspect_ratio = facts.sample_aspect
+        for name, value in (
+            ("color_range", facts.color_range),
+            ("color_primaries", facts.color_primaries),
+            ("color_trc", facts.color_transfer),
+            ("colorspace", facts.color_matrix),
+        ):
+            if value is not None:
+                setattr(context, name, value)
+        context.thread_count = encode.THREADS
+        context.gop_size = max(1, round((facts.frame_rate or 25) * 5))  # so that the next cut of it has few frames to encode
+        context.options = target.options
+        if target.tag and self.job.container in ("mp4", "mov"):
+            context.codec_tag = target.tag
+        if turned or (facts.rotation and self.job.container in ("mkv", "webm")):
+            self.plan.warnings.append("The rotation of the picture is not kept in this container.")
+        if target.pixel_format != facts.pixel_format:
+            self.plan.warnings.append(f"The pixels were converted from {facts.pixel_format} to {target.pixel_format}.")
+        _say(stream, track)
+        return stream, self._encoded_packets(stream)
+
+    def _encoded_packets(self, stream: Any) -> Iterator[av.Packet]:
+        shown = array("q")
+        for part, offset in zip(self.plan.parts, self.offsets, strict=True):
+            shown.extend(self._place(part, t, offset) for t in part.times)
+        for packet in encode.whole(self.job.sources, self.plan.parts, stream, self.offsets, self.time_base):
+            self._count()
+            at = bisect_left(shown, packet.pts)
+            packet.duration = (shown[at + 1] if at + 1 < len(shown) else max(self.end, packet.pts + 1)) - packet.pts
+            packet.time_base = self.time_base
+            yield packet
+
+    # the sound --------------------------------------------------------------------------------------------------------------------
+
+    def _sounds(self, out: OutputContainer) -> list[tuple[Any, Iterator[av.Packet]]]:
+        sources, parts = self.job.sources, self.plan.parts
+        count = max(len(sources[p.source].index.audio) for p in parts)
+        streams = []
+        for n in range(count):
+            tracks = [sound[n] if n < len(sound := sources[p.source].index.audio) else None for p in parts]
+            streams.append(self._sound(out, n, tracks))
+        return [s for s in streams if s is not None]
+
+    def _sound(self, out: OutputContainer, n: int, tracks: list[Track | None]) -> tuple[Any, Iterator[av.Packet]] | None:
+        container, known = self.job.container, [t for t in tracks if t is not None]
+        only = tracks[0]
+        if len(tracks) == 1 and only is not None and self.job.edit.mode != "encode" and audio.holds(container, only.stream.codec):
+            index, part = self.first.index, self.plan.parts[0]
+            run = audio.span(index, only, part.begin, part.begin + self.lengths[0], run_in=container in ("mp4", "mov"))
+            if run.first >= run.last:
+                return None
+            stream: Any = out.add_stream_from_template(self.template.streams[only.stream.index])
+            stream.time_base = run.time_base
+            _say(stream, only)
+            return stream, audio.copied(run)
+        usable = [t for t in known if t.stream.codec != "unknown"]
+        if not usable:
+            self.plan.warnings.append(f"Sound track {n + 1} is of an unknown kind and was left out.")
+            return None
+        made = audio.form(usable, container)
+        if len(tracks) == 1 and self.job.edit.mode != "encode":
+            self.plan.warnings.append(f"{container.upper()} does not hold {usable[0].stream.codec} sound; it was encoded anew.")
+        stream = out.add_stream(made.codec, rate=made.rate, layout=made.layout)
+        stream.codec_context.bit_rate = made.bit_rate
+        stream.time_base = Fraction(1, made.rate)
+        _say(stream, usable[0])
+        heard = [t if t is not None and t.stream.codec != "unknown" else None for t in tracks]
+        return stream, audio.encoded(self.job.sources, self.plan.parts, heard, lengths=self.lengths, out=stream, made=made)
+
+    # the rest ---------------------------------------------------------------------------------------------------------------------
+
+    def _describe(self, out: OutputContainer) -> None:
+        """Title and the like, chapters; a warning for every stream that is left out."""
+        leave = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+        out.metadata.update({k: v for k, v in self.template.metadata.items() if k.lower() not in leave})
+        if len(self.plan.parts) == 1:
+            out.set_chapters(self._chapters())
+        left = [s for s in self.first.index.media.streams if self._left_out(s.index)]
+        names = sorted({_named(s) for s in left})
+        if names:
+            self.plan.warnings.append(f"Left out: {', '.join(names)}.")
+
+    def _left_out(self, number: int) -> bool:
+        index = self.first.index
+        kept = {t.stream.index for t in index.audio} | ({self.first.track.stream.index} if self.first.track else set())
+        return number not in kept
+
+    def _chapters(self) -> list[Any]:
+        part, length = self.plan.parts[0], self.lengths[0]
+        chapters = []
+        for number, chapter in enumerate(self.template.chapters()):
+            tb = chapter["time_base"] or Fraction(1, 1000)
+            start = max(Fraction(0), chapter["start"] * tb - part.begin)
+            end = min(length, chapter["end"] * tb - part.begin)
+            if end > start:
+                scale = Fraction(1, 1000)
+                chapters.append(
+                    {
+                        "id": number + 1,
+                        "start": round(start / scale),
+                        "end": round(end / scale),
+                        "time_base": scale,
+                        "metadata": chapter["metadata"],
+                    }
+                )
+        return chapters
+
+    def _promise(self, sounds: int) -> Promise:
+        times, seams = array("q"), []
+        guessed = any(p.track is not None and p.track.unreliable for p in self.plan.parts)
+        for part, offset in zip(self.plan.parts, self.offsets, strict=True):
+            if part.track is None:
+                continue
+            times.extend(self._place(part, t, offset) for t in part.times)
+            at = 0
+            for piece in part.pieces:
+                seams.append(self._place(part, part.times[at], offset))
+                at += piece.frames if isinstance(piece, Encode) else piece.last - piece.first
+                at = min(at, len(part.times) - 1)
+        encoded = sum(p.encoded for p in self.plan.parts)
+        total = len(times)
+        return Promise(
+            times=times,
+            time_base=self.time_base,
+            end=self.end,
+            seams=seams,
+            sounds=sounds,
+            sound_seconds=sum(self.lengths, Fraction(0)),
+            copied=total - encoded,
+            encoded=encoded,
+            guessed=guessed,
+            slack=Fraction(1, 1000) if self.job.container in ("mkv", "webm") else Fraction(0),
+        )
+
+
+def _times_of(part: Part, piece: Encode) -> Sequence[int]:
+    return part.times[bisect_left(part.times, piece.start) : bisect_left(part.times, piece.end)]
+
+
+def _run(source: Source, piece: Copy) -> Iterator[encode.Coded]:
+    """A copied run. H.264 is looked at while it passes: damaged packets and parameter sets that change on the way end the copy."""
+    track = source.track
+    assert track is not None
+    if track.stream.codec != "h264":
+        for sample in packets.read(source.index, track, piece.first, piece.last):
+            yield encode.Coded(sample.data, sample.pts, sample.key)
+        return
+    config = nal.config(track.extradata)
+    assert config is not None
+    known, width = {*config.sps, *config.pps}, config.width
+    for sample in packets.read(source.index, track, piece.first, piece.last):
+        data = sample.data
+        try:
+            kinds = nal.kinds(data, width) if width else {nal.SPS}
+        except nal.Broken as exc:
+            raise NotCopyable("some of its packets are damaged") from exc
+        if nal.SPS in kinds or nal.PPS in kinds:
+            units = splice.units_of(track, data)
+            if any(u[0] & 31 in (nal.SPS, nal.PPS) and u not in known for u in units):
+                raise NotCopyable("its parameter sets change on the way")
+            kinds = {u[0] & 31 for u in units}
+            if not width:
+                # start codes become lengths; the sets are in the file's header, and delimiters have no place in MP4
+                data = nal.join([u for u in units if u[0] & 31 not in (nal.SPS, nal.PPS, nal.AUD)])
+        if not kinds & {1, 2, 5}:
+            raise NotCopyable("some of its packets are damaged")
+        yield encode.Coded(data, sample.pts, nal.IDR in kinds)
+
+
+def _named(stream: Any) -> str:
+    if stream.cover:
+        return "the cover picture"
+    names = {
+        "video": "further video tracks",
+        "subtitle": "subtitles",
+        "data": "data tracks",
+        "attachment": "attachments",
+        "audio": "sound of an unknown kind",
+    }
+    return names[stream.kind]
+
+
+def _say(stream: Any, track: Track) -> None:
+    """Language, title and the default mark of a track."""
+    if track.stream.language:
+        stream.metadata["language"] = track.stream.language
+    if track.stream.title:
+        stream.metadata["title"] = track.stream.title

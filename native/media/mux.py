@@ -1,0 +1,118 @@
+"""Writing the output file: its streams, its options, and what libavformat's MP4 writer cannot be told."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable
+from fractions import Fraction
+from heapq import merge
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import OutputContainer
+
+FORMATS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"}
+EXTENSIONS = {"mp4": ".mp4", "mov": ".mov", "mkv": ".mkv", "webm": ".webm"}
+TOP_TIMESCALE = 2_000_000  # ticks/s; a finer movie clock makes some players overflow
+
+
+def create(path: Path, container: str, clocks: Iterable[int]) -> OutputContainer:
+    """An empty output. `clocks` are the streams' ticks per second: the movie's clock divides none of their ticks where it can."""
+    options: dict[str, str] = {}
+    if container in ("mp4", "mov"):
+        # moov first, so that the file plays while it is being downloaded
+        options["movflags"] = "+faststart"
+        # edit lists are written in the movie's clock; at the default 1000 ticks/s they would be off by half a millisecond
+        options["movie_timescale"] = str(movie_timescale(clocks))
+        # negative times are the run-in that the edit list hides; shifting them would show it
+        options["avoid_negative_ts"] = "disabled"
+    return av.open(str(path), "w", format=FORMATS[container], container_options=options)
+
+
+def movie_timescale(clocks: Iterable[int]) -> int:
+    """The least common multiple of the streams' clocks while that is sane, else the finest one."""
+    known = [clock for clock in clocks if clock > 0] or [90_000]
+    common = math.lcm(*known)
+    return common if common <= TOP_TIMESCALE else max(known)
+
+
+def interleaved(streams: Iterable[tuple[Any, Iterable[av.Packet]]]) -> Iterable[av.Packet]:
+    """All packets in the order of their decoding times, each knowing its stream."""
+
+    def tagged(stream: Any, packets: Iterable[av.Packet]) -> Iterable[tuple[float, int, av.Packet]]:
+        for packet in packets:
+            packet.stream = stream
+            yield float(packet.dts * packet.time_base), stream.index, packet
+
+    for _, _, packet in merge(*(tagged(s, p) for s, p in streams), key=lambda row: row[:2]):
+        yield packet
+
+
+def patch(path: Path, track: int, matrix: tuple[int, ...] | None = None, shown: Fraction | None = None) -> None:
+    """Sets the display matrix, or the length in seconds that is shown, of the n-th track of an MP4 whose moov comes first."""
+    with path.open("r+b") as file:
+        moov_at, moov_size = _moov(file)
+        file.seek(moov_at)
+        moov = bytearray(file.read(moov_size))
+        mvhd = _boxes(moov, 8, len(moov))[b"mvhd"][0]
+        trak = _boxes(moov, 8, len(moov))[b"trak"][track]
+        inside = _boxes(moov, *trak)
+        tkhd = inside[b"tkhd"][0]
+        if matrix is not None:
+            at = tkhd[0] + (52 if moov[tkhd[0]] else 40)
+            moov[at : at + 36] = struct.pack(">9i", *matrix)
+        if shown is not None:
+            scale_at = mvhd[0] + (20 if moov[mvhd[0]] else 12)
+            scale = int.from_bytes(moov[scale_at : scale_at + 4], "big")
+            elst = _boxes(moov, *_boxes(moov, *trak)[b"edts"][0])[b"elst"][0]
+            total = _set_edit(moov, elst[0], round(shown * scale))
+            _set_duration(moov, tkhd[0], 28 if moov[tkhd[0]] else 20, total)
+            others = [_duration(moov, _boxes(moov, *t)[b"tkhd"][0][0]) for t in _boxes(moov, 8, len(moov))[b"trak"]]
+            _set_duration(moov, mvhd[0], 24 if moov[mvhd[0]] else 16, max(others))
+        file.seek(moov_at)
+        file.write(moov)
+
+
+def _moov(file: Any) -> tuple[int, int]:
+    at = 0
+    while True:
+        file.seek(at)
+        head = file.read(16)
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if head[4:8] == b"moov":
+            return at, size
+        if size < 8:
+            raise ValueError("no moov")
+        at += size
+
+
+def _boxes(data: bytearray, start: int, end: int) -> dict[bytes, list[tuple[int, int]]]:
+    """(payload, end) of the boxes between two positions, by kind."""
+    found: dict[bytes, list[tuple[int, int]]] = {}
+    while start + 8 <= end:
+        size = int.from_bytes(data[start : start + 4], "big")
+        found.setdefault(bytes(data[start + 4 : start + 8]), []).append((start + 8, start + size))
+        start += max(size, 8)
+    return found
+
+
+def _set_edit(data: bytearray, elst: int, length: int) -> int:
+    """Gives the last entry of an edit list this length; the list's total length."""
+    wide, count = data[elst] == 1, int.from_bytes(data[elst + 4 : elst + 8], "big")
+    row, width = (20, 8) if wide else (12, 4)
+    at = elst + 8 + (count - 1) * row
+    data[at : at + width] = length.to_bytes(width, "big")
+    return sum(int.from_bytes(data[elst + 8 + n * row : elst + 8 + n * row + width], "big") for n in range(count))
+
+
+def _duration(data: bytearray, tkhd: int) -> int:
+    return int.from_bytes(data[tkhd + 28 : tkhd + 36] if data[tkhd] else data[tkhd + 20 : tkhd + 24], "big")
+
+
+def _set_duration(data: bytearray, box: int, offset: int, value: int) -> None:
+    width = 8 if data[box] else 4
+    data[box + offset : box + offset + width] = value.to_bytes(width, "big")

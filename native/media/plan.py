@@ -1,0 +1,389 @@
+"""The plan of an edit: for every segment, which packets are copied and which frames are encoded. Pure: it reads facts and makes nothing."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from native import errors
+from native.media import h264, nal
+from native.media.edit import Edit, Segment
+from native.media.index import Index, Track
+from native.media.info import MediaInfo, Stream
+from native.media.splice import INTRA_ONLY, Order, Points
+from native.media.timecode import Frames, Time
+
+# What a container can hold without being encoded anew.
+VIDEO_IN: dict[str, frozenset[str] | None] = {
+    "mp4": frozenset({"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video"}),
+    "mov": frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "prores", "dvvideo", "dnxhd"}),
+    "mkv": frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "prores", "ffv1", "theora"}),
+    "webm": frozenset({"vp8", "vp9", "av1"}),
+}
+# What x264 codes in the profiles that allow it.
+ENCODABLE = {f"yuv{j}{shape}p{depth}" for j in ("", "j") for shape in ("420", "422", "444") for depth in ("", "10le")}
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Packets first … last-1, bit for bit."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Encode:
+    """The frames shown in ticks [start, end), decoded from packets key … last-1."""
+
+    key: int
+    last: int
+    start: int
+    end: int
+    frames: int
+
+
+Piece = Copy | Encode
+
+
+@dataclass(frozen=True)
+class Part:
+    """One segment, resolved. Ticks are those of its source's video, or of its first sound when it has no picture."""
+
+    source: int
+    track: Track | None
+    times: Sequence[int]  # ticks of the frames shown, in order
+    origin: int  # tick that becomes the part's beginning
+    end: int  # tick where its last frame ends
+    pieces: tuple[Piece, ...]
+    begin: Fraction  # the same span in seconds on the source's own clock, for the sound
+    finish: Fraction
+
+    @property
+    def encoded(self) -> int:
+        return sum(p.frames for p in self.pieces if isinstance(p, Encode))
+
+
+@dataclass
+class Plan:
+    """What will be made, and what is promised."""
+
+    parts: list[Part]
+    copies: bool  # False: every frame is encoded
+    warnings: list[str] = field(default_factory=list)
+    hidden_after: bool = False  # the edit list must hide what follows the last frame
+    run_out: Fraction = Fraction(0)  # seconds of sound after the last frame
+
+    @property
+    def frames(self) -> int:
+        return sum(len(part.times) for part in self.parts)
+
+
+class NotCopyable(Exception):
+    """This cannot be copied. The text is the reason, in words for the user."""
+
+
+class Disagreement(Exception):
+    """The sources' pictures differ, so they have to be conformed. The text says in what."""
+
+
+class Source:
+    """An index with its showing order, shared by all segments of the source."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.track = index.video
+        self._order: Order | None = None
+        self._points: Points | None = None
+
+    @property
+    def order(self) -> Order:
+        if self._order is None:
+            assert self.track is not None
+            self._order = Order(self.track)
+        return self._order
+
+    @property
+    def points(self) -> Points:
+        if self._points is None:
+            assert self.track is not None
+            self._points = Points(self.index, self.track, self.order)
+        return self._points
+
+
+def make(edit: Edit, sources: Sequence[Source], force_encode: str | None = None) -> Plan:
+    """The plan. `force_encode` is the reason when copying was tried and failed. Raises RANGE_EMPTY, INVALID_RANGE."""
+    container, mode = edit.output.container, edit.mode
+    used = [sources[s.source] for s in edit.segments]
+    if any(source.track is None for source in used):
+        return _sound_only(edit, sources)
+    reason = force_encode if force_encode is not None else _not_copyable(container, used)
+    if mode != "encode" and reason is None:
+        warnings: list[str] = []
+        if mode == "instant" and (len(edit.segments) > 1 or container not in ("mp4", "mov")):
+            warnings.append("Instant mode makes one segment into MP4 or MOV; this was cut exactly instead.")
+            mode = "exact"
+        try:
+            plan = Plan([_part(s, sources[s.source], mode) for s in edit.segments], True, warnings)
+            _check_encodable(plan)
+        except NotCopyable as exc:
+            reason = str(exc)
+        else:
+            _finish(plan, edit, sources, mode)
+            return plan
+    plan = Plan([_part(s, sources[s.source], "encode") for s in edit.segments], False)
+    if mode != "encode" and reason is not None:
+        plan.warnings.append(f"Every frame was encoded anew: {reason}.")
+    _finish(plan, edit, sources, "encode")
+    return plan
+
+
+def disagreement(media: Sequence[MediaInfo]) -> str | None:
+    """Why these sources cannot follow each other without a change of picture; None when they can. Sound is brought to one form anyway."""
+    videos = [m.video for m in media]
+    if all(v is None for v in videos) or len(media) < 2:
+        return None
+    if any(v is None for v in videos):
+        return "some sources have no picture"
+    first, *rest = [v for v in videos if v is not None]
+    if all(v.setup == first.setup and v.matrix == first.matrix for v in rest):
+        return None
+    checks = (
+        ("frame sizes", lambda v: (v.width, v.height)),
+        ("pixel formats", lambda v: v.pixel_format),
+        ("pixel shapes", lambda v: v.sample_aspect or 1),
+        ("rotations", lambda v: v.matrix),
+        ("scan types", lambda v: v.interlaced),
+        ("colours", lambda v: (v.color_primaries, v.color_transfer, v.color_matrix, v.color_range)),
+    )
+    for what, of in checks:
+        if any(of(v) != of(first) for v in rest):
+            return f"the sources have different {what}"
+    if any(not _same_rate(v, first) for v in rest):
+        return "the sources have different frame rates"
+    return None
+
+
+def _same_rate(a: Stream, b: Stream) -> bool:
+    return bool(a.frame_rate and b.frame_rate) and abs(a.frame_rate / b.frame_rate - 1) < Fraction(1, 1000)  # type: ignore[operator]
+
+
+def _not_copyable(container: str, used: Sequence[Source]) -> str | None:
+    """Why no packet of these sources can be copied into the container."""
+    first = used[0].track
+    assert first is not None
+    for source in used:
+        track = source.track
+        assert track is not None
+        codec = track.stream.codec
+        if track.unreliable:
+            return track.unreliable
+        holds = VIDEO_IN[container]
+        if holds is not None and codec not in holds:
+            return f"{container.upper()} does not hold {codec} video"
+        if track.stream.setup != first.stream.setup or track.stream.matrix != first.stream.matrix:
+            return "the sources were made by encoders with different settings"
+        if codec == "h264" and nal.config(track.extradata) is None:
+            return "the source keeps its H.264 parameter sets in the stream only"
+        if codec == "hevc" and track.extradata[:1] != b"\1":
+            return "the source keeps its HEVC parameter sets in the stream only"
+    return None
+
+
+def _check_encodable(plan: Plan) -> None:
+    """Raises NotCopyable when frames at a cut must be encoded and cannot be under the source's own parameter sets."""
+    part = next((p for p in plan.parts if p.encoded), None)
+    if part is None:
+        return
+    assert part.track is not None
+    codec = part.track.stream.codec
+    if codec != "h264":
+        raise NotCopyable(f"a cut of {codec} video between its key frames is not copied yet")
+    found = nal.config(part.track.extradata)
+    assert found is not None
+    if len(found.sps) != 1:
+        raise NotCopyable("the source has several H.264 parameter sets")
+    try:
+        if reason := h264.refusal(h264.sps(found.sps[0])):
+            raise NotCopyable(reason)
+        for unit in found.pps:
+            h264.pps(unit)
+    except h264.Unsupported as exc:
+        raise NotCopyable(str(exc)) from exc
+    if part.track.stream.pixel_format not in ENCODABLE:
+        raise NotCopyable(f"{part.track.stream.pixel_format} pixels cannot be encoded in H.264 here")
+
+
+def _part(segment: Segment, source: Source, mode: str) -> Part:
+    index, track = source.index, source.track
+    assert track is not None
+    tb = track.time_base
+    start_s, end_s = _resolve(segment.start, source), _resolve(segment.end, source)
+    order = source.order
+    low, high = _span(order, track, index, start_s, end_s)
+    if low >= high:
+        raise errors.RANGE_EMPTY()
+    if mode == "keyframe":
+        low, high = _widened(source, low, high)
+    pieces = {"exact": _exact, "instant": _instant, "keyframe": _whole, "encode": _anew}[mode](source, low, high)
+    times: Sequence[int] = sorted(set(order.times[low:high])) if track.unreliable else order.times[low:high]
+    after = order.times[high] if high < len(order.times) else times[-1] + _last_duration(track, order)
+    nominal = math.ceil(1 / (track.stream.frame_rate * tb)) if track.stream.frame_rate else 1
+    if end_s is not None and mode != "keyframe":
+        # A frame that the source holds for long (a still, a pause) lasts only to the end that was asked for.
+        asked = math.ceil((index.start + end_s) / tb)
+        if after > asked + nominal:
+            after = max(asked, times[-1] + 1)
+    return Part(segment.source, track, times, times[0], after, pieces, times[0] * tb, after * tb)
+
+
+def _resolve(time: Time | None, source: Source) -> Fraction | None:
+    """Seconds from time 0. Counted frames are looked up in the true times."""
+    if time is None:
+        return None
+    if not isinstance(time, Frames):
+        return time.value
+    track, index = source.track, source.index
+    if track is None:
+        raise errors.INVALID_RANGE("A source without video has no frames to count; give the time in seconds.")
+    shown = track.shown_times()
+    rate = track.stream.frame_rate or Fraction(25)
+    if time.count < len(shown):
+        return shown[time.count] * track.time_base - index.start
+    if time.count > len(shown):
+        raise errors.INVALID_RANGE(f"The source has {len(shown)} frames.")
+    return (shown[-1] if shown else 0) * track.time_base - index.start + 1 / rate
+
+
+def _span(order: Order, track: Track, index: Index, start: Fraction | None, end: Fraction | None) -> tuple[int, int]:
+    """Ranks [low, high) of the frames shown in [start, end)."""
+    tb = track.time_base
+    first = track.hidden_before if start is None else max(math.ceil((index.start + start) / tb), track.hidden_before)
+    low, high = bisect_left(order.times, first), len(order.times)
+    if end is not None:
+        high = bisect_left(order.times, math.ceil((index.start + end) / tb))
+    if track.hidden_from is not None:
+        high = min(high, bisect_left(order.times, track.hidden_from))
+    return low, high
+
+
+def _last_duration(track: Track, order: Order) -> int:
+    if track.last > 0:
+        return track.last
+    return order.times[-1] - order.times[-2] if len(order.times) > 1 else max(1, math.ceil(Fraction(1, 25) / track.time_base))
+
+
+def _exact(source: Source, low: int, high: int) -> tuple[Piece, ...]:
+    """Encode up to the first clean start, copy the longest run that is complete, encode what is left of it."""
+    order, points = source.order, source.points
+    # a clean start's row is its rank, so rows can be searched by ranks
+    start = points.first_from(low, high)
+    if start is None:
+        return (_encode(source, low, high),)
+    end = next(n for n in range(high, start - 1, -1) if order.complete[n])
+    if end <= start:
+        return (_encode(source, low, high),)
+    pieces: list[Piece] = []
+    if start > low:
+        pieces.append(_encode(source, low, start))
+    pieces.append(Copy(start, end))
+    if end < high:
+        pieces.append(_encode(source, end, high))
+    return tuple(pieces)
+
+
+def _instant(source: Source, low: int, high: int) -> tuple[Piece, ...]:
+    """Everything from the key frame before the first frame to the last packet that the last frames need."""
+    return (Copy(_decode_from(source, low), 1 + max(source.order.by_rank[low:high])),)
+
+
+def _whole(source: Source, low: int, high: int) -> tuple[Piece, ...]:
+    del source
+    return (Copy(low, high),)
+
+
+def _widened(source: Source, low: int, high: int) -> tuple[int, int]:
+    """The nearest ranks outside [low, high) where packets can be cut without touching any."""
+    start = source.points.last_until(low)
+    if start is None:
+        raise NotCopyable("no clean key frame lies before the cut")
+    end = next(n for n in range(high, len(source.order.times) + 1) if source.order.complete[n])
+    track = source.track
+    assert track is not None
+    if not track.shown(source.order.times[start]):
+        raise NotCopyable("the source's own edit list hides the key frame before the cut")
+    while end > high and not track.shown(source.order.times[end - 1]):
+        end -= 1
+    if not source.order.complete[end]:
+        raise NotCopyable("the source's own edit list hides frames after the cut")
+    return start, end
+
+
+def _anew(source: Source, low: int, high: int) -> tuple[Piece, ...]:
+    return (_encode(source, low, high),)
+
+
+def _encode(source: Source, low: int, high: int) -> Encode:
+    order = source.order
+    last = 1 + max(order.by_rank[low:high])
+    end = order.times[high] if high < len(order.times) else order.times[-1] + 1
+    return Encode(_decode_from(source, low), last, order.times[low], end, high - low)
+
+
+def _decode_from(source: Source, low: int) -> int:
+    """The packet to start decoding at, so that the frame of rank `low` comes out right."""
+    track, order = source.track, source.order
+    assert track is not None
+    if track.stream.codec in INTRA_ONLY:
+        return order.by_rank[low]
+    row = min(order.by_rank[low], low)
+    if (clean := source.points.last_until(row)) is not None and row - clean <= FAR:
+        return clean
+    # Far from a clean start: a key frame that is merely flagged, and shown no later than the frame wanted.
+    at = track.keys.rfind(1, 0, row + 1)
+    while at > 0 and order.rank[at] > low:
+        at = track.keys.rfind(1, 0, at)
+    return max(at, 0) if clean is None or at > clean else clean
+
+
+FAR = 900  # packets; decoding more than these to reach a cut is worse than trusting a recovery point
+
+
+def _finish(plan: Plan, edit: Edit, sources: Sequence[Source], mode: str) -> None:
+    """Promises and warnings that concern the whole."""
+    plan.hidden_after = mode == "instant"
+    last, segment = plan.parts[-1], edit.segments[-1]
+    source = sources[last.source]
+    end = _resolve(segment.end, source)
+    asked = source.index.start + (end if end is not None else source.index.media.duration)
+    sounds = [(t.pts[-1] + t.last) * t.time_base for t in source.index.audio]
+    if sounds and len(plan.parts) == 1:
+        # The sound may outlast the picture, when the end asked for lies there.
+        plan.run_out = max(Fraction(0), min(asked, max(sounds)) - last.finish)
+        if plan.run_out < Fraction(1, 200):
+            plan.run_out = Fraction(0)
+    if mode == "keyframe":
+        for part in plan.parts:
+            start = sources[part.source].index.start
+            plan.warnings.append(f"Cut at key frames: from {float(part.begin - start):.3f} s to {float(part.finish - start):.3f} s.")
+
+
+def _sound_only(edit: Edit, sources: Sequence[Source]) -> Plan:
+    """Segments of sources without a picture."""
+    if any(sources[s.source].track is not None for s in edit.segments):
+        raise errors.SOURCE_NO_VIDEO("Some of the sources have no video, so they cannot follow each other.")
+    parts = []
+    for segment in edit.segments:
+        index = sources[segment.source].index
+        if not index.audio:
+            raise errors.SOURCE_UNSUPPORTED("The source holds neither video nor sound that can be read.")
+        start = _resolve(segment.start, sources[segment.source]) or Fraction(0)
+        end = _resolve(segment.end, sources[segment.source])
+        finish = min(end, index.media.duration) if end is not None else index.media.duration
+        if finish <= start:
+            raise errors.RANGE_EMPTY("No sound of the source lies in the range.")
+        parts.append(Part(segment.source, None, (), 0, 0, (), index.start + start, index.start + finish))
+    return Plan(parts, edit.mode != "encode")

@@ -1,0 +1,140 @@
+"""Proof that an output is what was promised. An exit code or a written file proves nothing, so the file is opened as a stranger's would be:
+its tables, every frame's time, its streams and lengths, and a strict decode of the first and last group of pictures and of every seam."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av.error
+
+from native import errors
+from native.media import encode, packets
+from native.media.cut import Promise
+from native.media.edit import Edit
+from native.media.index import Index, Track, build
+from native.media.made import Made
+from native.media.source import Blocks, FileSource
+
+AFTER = 12  # packets decoded after a seam: more than any decoder's reordering
+LONGEST = 1200  # packets decoded at most before a seam
+_promises: dict[Path, Promise] = {}
+
+
+def remember(path: Path, promise: Promise) -> None:
+    """Keeps the promise of an output until it is verified."""
+    _promises[path] = promise
+
+
+def verify(made: Made, edit: Edit) -> None:
+    """Raises VERIFY_FAILED when the output is not what the plan promised; the detail says what is wrong."""
+    promise = _promises.get(made.path)
+    if promise is None:
+        raise errors.VERIFY_FAILED("Nothing is known of how the result was made.")
+    check(made.path, promise, edit.output.container)
+    if (made.frames, made.copied_frames + made.primed_frames + made.encoded_frames) != (len(promise.times), len(promise.times)):
+        raise errors.VERIFY_FAILED("The result's frame counts do not add up.")
+
+
+def check(path: Path, promise: Promise, container: str) -> Index:
+    """The index of the output at `path`, when it keeps its promise. Raises VERIFY_FAILED."""
+    with FileSource(path) as file:
+        try:
+            index = build(Blocks(file))
+        except errors.Problem as exc:
+            raise errors.VERIFY_FAILED("The result cannot be read back.") from exc
+        if index.kind.demuxer != {"mp4": "mov", "mov": "mov"}.get(container, "matroska"):
+            raise errors.VERIFY_FAILED("The result is in another container than was asked for.")
+        _sounds(index, promise)
+        if promise.times:
+            track = index.video
+            if track is None:
+                raise errors.VERIFY_FAILED("The result has no video.")
+            _times(index, track, promise)
+            _decoding_times(track)
+            _decodes(index, track, promise)
+        return index
+
+
+def _times(index: Index, track: Track, promise: Promise) -> None:
+    """Every frame is shown, once, at its time, and the last one as long as it should be."""
+    shown = track.shown_times()
+    if len(shown) != len(promise.times):
+        raise errors.VERIFY_FAILED(f"The result shows {len(shown)} frames instead of {len(promise.times)}.")
+    tb, slack = track.time_base, promise.slack + track.time_base
+    first = shown[0] * tb
+    if first > slack + Fraction(1, 20) and first > index.start + slack:
+        raise errors.VERIFY_FAILED("The result does not begin with its first frame.")
+    for n, (is_at, should) in enumerate(zip(shown, promise.times, strict=True)):
+        if abs((is_at - shown[0]) * tb - (should - promise.times[0]) * promise.time_base) > slack:
+            raise errors.VERIFY_FAILED(f"Frame {n} of the result is shown at a wrong time.")
+    end = (shown[-1] + track.last) * tb - first
+    if abs(end - promise.end * promise.time_base) > slack + Fraction(1, 1000) and not _hidden_end(track):
+        raise errors.VERIFY_FAILED("The picture of the result has a wrong length.")
+
+
+def _hidden_end(track: Track) -> bool:
+    """Does an edit list end what is shown? Then the last packet's own length says nothing."""
+    return track.hidden_from is not None and any(t >= track.hidden_from for t in track.pts)
+
+
+def _decoding_times(track: Track) -> None:
+    if track.offsets is None:
+        return  # Matroska has none
+    before = None
+    for dts, pts in zip(track.dts, track.pts, strict=True):
+        if (before is not None and dts <= before) or pts < dts:
+            raise errors.VERIFY_FAILED("The result's decoding times are out of order.")
+        before = dts
+
+
+def _sounds(index: Index, promise: Promise) -> None:
+    """All sound tracks are there and last as long as the picture, but for a packet."""
+    if len(index.audio) != promise.sounds:
+        raise errors.VERIFY_FAILED(f"The result has {len(index.audio)} sound tracks instead of {promise.sounds}.")
+    for track in index.audio:
+        longest = max((b - a for a, b in zip(track.pts, track.pts[1:], strict=False)), default=track.last) * track.time_base
+        end = (track.pts[-1] + track.last) * track.time_base - index.start
+        if end > promise.sound_seconds + longest + Fraction(1, 10):
+            raise errors.VERIFY_FAILED("The sound of the result is too long.")
+
+
+def _decodes(index: Index, track: Track, promise: Promise) -> None:
+    """The first and the last group of pictures and the surroundings of every seam, decoded without mercy."""
+    for first, last in _windows(track, promise):
+        decoder = encode.video_decoder(track, err_detect="explode")
+        count = 0
+        try:
+            for sample in packets.read(index, track, first, last):
+                count += sum(not f.is_corrupt for f in decoder.decode(sample.packet(track)))
+            count += sum(not f.is_corrupt for f in decoder.decode(None))
+        except av.error.FFmpegError as exc:
+            raise errors.VERIFY_FAILED("The result does not decode.") from exc
+        if count < last - first and not promise.guessed and promise.slack == 0 and track.keys[first]:
+            missing = last - first - count
+            if missing > _leading(track, first, last):
+                raise errors.VERIFY_FAILED(f"{missing} frames of the result do not decode.")
+
+
+def _leading(track: Track, first: int, last: int) -> int:
+    """Hidden pictures that refer to what was cut off before the first key frame: nobody sees that they are missing."""
+    return sum(1 for n in range(first, last) if not track.shown(track.pts[n]))
+
+
+def _windows(track: Track, promise: Promise) -> list[tuple[int, int]]:
+    """Rows [first, last) to decode, overlapping ones joined."""
+    count, by_time = len(track.pts), sorted(range(len(track.pts)), key=track.pts.__getitem__)
+    shown = [n for n in by_time if track.shown(track.pts[n])]
+    ticks = {t: n for n, t in enumerate(promise.times)}
+    rows = [shown[ticks[seam]] for seam in promise.seams if seam in ticks]
+    windows = [(0, min(count, AFTER)), (max(0, track.keys.rfind(1)), count)]
+    for row in rows:
+        if row:
+            windows.append((max(0, track.keys.rfind(1, 0, row), row - LONGEST), min(count, row + AFTER)))
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(windows):
+        if joined and first <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+        else:
+            joined.append((first, last))
+    return [(track.keys.rfind(1, 0, first + 1) if track.keys[: first + 1].count(1) else first, last) for first, last in joined]
