@@ -123,9 +123,10 @@ class Supervisor:
         for name in [name for name, done in self.prepared.items() if done.done()]:
             self.prepared.pop(name).result()
             self._tell(name, "ready")
-        if self.gateway.status == "waiting" and not self.prepared and self._usable("valkey") and self._usable("postgres"):
+        # The store may still be on its way: who is told "ready" is told so when all are.
+        if self.gateway.status == "waiting" and "database" not in self.prepared and self._usable("valkey"):
             self._start(self.gateway)
-        if not self.announced and all(part.status == "ready" for part in self._every()):
+        if not self.announced and not self.prepared and all(part.status == "ready" for part in self._every()):
             self.announced = True
             log.event(logger, logging.INFO, "ready", seconds=round(time.monotonic() - self.began, 2), url=self.home.url)
             self._save("ready")
