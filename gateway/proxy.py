@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from gateway.metrics import Metrics
 from gateway.provider.process import Lane, Pool, Provider
 from gateway.provider.replica import Replica
 from gateway.settings import Settings
-from native import errors
+from native import errors, log
+
+logger = logging.getLogger("gateway.proxy")
 
 NAMESPACE = "openfaas-fn"
 
@@ -35,6 +38,8 @@ NOT_UP = HOP | {
     b"x-start-time",
 }
 NOT_DOWN = HOP | {b"date", b"server"}
+
+BODILESS = frozenset({204, 304})
 
 CONNECT_SECONDS = 2.0
 BUSY_BODY_BYTES = 64 << 10
@@ -63,7 +68,9 @@ class Answer:
 
     def __init__(self, response: httpcore.Response, deadline: float, close: Callable[[], Awaitable[None]]) -> None:
         self.status = response.status
-        self.headers: Headers = [(name, value) for name, value in response.headers if name.lower() not in NOT_DOWN]
+        # An answer that never has a body may still tell a length; our own server takes that for a promise.
+        not_down = NOT_DOWN | {b"content-length"} if self.status in BODILESS else NOT_DOWN
+        self.headers: Headers = [(name, value) for name, value in response.headers if name.lower() not in not_down]
         self._response = response
         self._deadline = deadline
         self.aclose = close
@@ -203,9 +210,14 @@ class Proxy:
     async def _forward(self, call: Call, send: Send) -> None:
         async with self.call(call, self._settings.gateway_busy_seconds) as answer:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-            async with contextlib.aclosing(answer.chunks()) as chunks:
-                async for chunk in chunks:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            try:
+                async with contextlib.aclosing(answer.chunks()) as chunks:
+                    async for chunk in chunks:
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except errors.Problem as problem:
+                # The head has gone out: all that is left is to close the connection, so that it does not look whole.
+                log.event(logger, logging.WARNING, "broke off", function=call.name, reason=problem.code)
+                return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -45,6 +45,7 @@ class Pool:
         self._starting: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._failures = 0
+        self._broken = False
         self._retry_at = 0.0
         self._again: asyncio.TimerHandle | None = None
         self._number = 0
@@ -74,7 +75,8 @@ class Pool:
             return "ready"
         if self._starting:
             return "starting"
-        return "failing" if self.problem else "cold"
+        failing = self._failures > 1 and (self._broken or time.monotonic() < self._retry_at)
+        return "failing" if failing else "cold"
 
     def room(self, lane: Lane) -> int:
         """How many calls of this lane one replica takes at once."""
@@ -93,7 +95,8 @@ class Pool:
             raise errors.SHUTTING_DOWN("This gateway is stopping; try again")
         if not self._waiting[lane] and (free := self._free(lane)):
             return self._take(free, lane)
-        self._refuse_crash_loop(wait_seconds)
+        if wait_seconds is not None and self._hopeless(wait_seconds):
+            raise self._unavailable()
         place: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
         self._waiting[lane].append(place)
         self._grow()
@@ -189,7 +192,7 @@ class Pool:
         try:
             replica = await self._launch(name)
         except (StartFailed, OSError) as exc:
-            self._failed(str(exc))
+            self._failed(str(exc), broken=True)
             return
         took = time.monotonic() - began
         self.replicas.append(replica)
@@ -208,33 +211,34 @@ class Pool:
                 return await Replica.start(self.function, name, logs, self._settings.gateway_start_seconds)
         return await Replica.start(self.function, name, logs, self._settings.gateway_start_seconds)
 
-    def _failed(self, reason: str) -> None:
-        """Count a failed start or an early death, and set when the next start may be."""
+    def _failed(self, reason: str, *, broken: bool) -> None:
+        """Count a failed start (`broken`) or an early death, and set when the next start may be."""
         self._failures += 1
-        self.problem = reason
+        self.problem, self._broken = reason, broken
         # The first is forgiven at once: it may have been killed from outside.
         pause = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (self._failures - 2)) if self._failures > 1 else 0.0
         self._retry_at = time.monotonic() + pause
         log.event(logger, logging.ERROR, "failing", function=self.function.name, reason=reason, failures=self._failures, retry_in=pause)
-        if not self.ready and self._failures > 1:
-            self._refuse_waiting(self._unavailable())
+        if self._hopeless(self._settings.gateway_busy_seconds):
+            # Queued calls have the patience to wait until somebody has mended the function.
+            self._refuse("call", self._unavailable())
 
     def _unavailable(self) -> errors.Problem:
         pause = max(1, math.ceil(self._retry_at - time.monotonic()))
-        return errors.FUNCTION_UNAVAILABLE(f"The function {self.function.name} does not start; its log says why", retry_after=pause)
+        return errors.FUNCTION_UNAVAILABLE(f"The function {self.function.name} does not run; its log says why", retry_after=pause)
 
-    def _refuse_crash_loop(self, wait_seconds: float | None) -> None:
-        """Within a failure's pause a caller is told at once, instead of waiting for what will not come."""
+    def _hopeless(self, wait_seconds: float) -> bool:
+        """Would who waits wait in vain? A function that did not even start twice is broken until its next start says otherwise."""
+        if self.ready or self._failures < 2:
+            return False
         pause = self._retry_at - time.monotonic()
-        if pause > 0 and not self.ready and not self._starting and (wait_seconds is None or self._failures > 1):
-            raise self._unavailable()
+        return pause > wait_seconds or (self._broken and pause > 0)
 
-    def _refuse_waiting(self, problem: errors.Problem) -> None:
-        for waiting in self._waiting.values():
-            while waiting:
-                place = waiting.popleft()
-                if not place.done():
-                    place.set_exception(problem)
+    def _refuse(self, lane: Lane, problem: errors.Problem) -> None:
+        while self._waiting[lane]:
+            place = self._waiting[lane].popleft()
+            if not place.done():
+                place.set_exception(problem)
 
     async def _watch(self, replica: Replica) -> None:
         """Wait for the process's end, whoever brings it, and take it out of service."""
@@ -251,7 +255,7 @@ class Pool:
         if expected:
             return
         if lived < CRASH_SECONDS:
-            self._failed(f"ended with {code} after {lived:.1f} s")
+            self._failed(f"ended with {code} after {lived:.1f} s", broken=False)
         self._grow()
 
     # -- shrinking
@@ -301,7 +305,8 @@ class Pool:
 
     async def stop(self) -> None:
         self._stopping = True
-        self._refuse_waiting(errors.SHUTTING_DOWN("This gateway is stopping; try again"))
+        for lane in self._waiting:
+            self._refuse(lane, errors.SHUTTING_DOWN("This gateway is stopping; try again"))
         for task in self._starting:
             task.cancel()
         if self._starting:

@@ -57,6 +57,8 @@ class Handler(BaseHTTPRequestHandler):
         call = self.headers.get("X-Call-Id")
         verb = words[0]
         note(event="begin", path=self.path, call=call, body=body.decode(errors="replace"))
+        if os.environ["FUNCTION_NAME"] == "status":
+            return self.status(verb)
         if verb == "sleep":
             STOPPING.wait(float(words[1]))
             if STOPPING.is_set():
@@ -95,15 +97,24 @@ class Handler(BaseHTTPRequestHandler):
         }
         return self.answer(200, json.dumps(facts).encode(), Content_Type="application/json", Connection="keep-alive", X_Kept="yes")
 
-    def events(self, count, pause):
-        """Server-sent job documents; a job called `gone` does not exist."""
+    def status(self, job):
+        """What the real status function does for event streams: `job-3-0.1` is a job of three events with pauses of 0.1 s."""
+        if self.headers.get("Authorization") != "Bearer nve_right":
+            return self.problem(401, "unauthenticated")
+        if not job.startswith("job-"):
+            return self.problem(404, "not_found")
+        _, count, pause = job.split("-")
+        return self.events(int(count), float(pause) / 1000, job)
+
+    def events(self, count, pause, name="job"):
+        """Server-sent job documents, `count` of them, the last one terminal."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
         try:
             for number in range(count):
-                job = {"id": "job", "state": "running" if number < count - 1 else "succeeded", "sent": time.time(), "number": number}
+                job = {"id": name, "state": "running" if number < count - 1 else "succeeded", "sent": time.time(), "number": number}
                 self.wfile.write(f"event: job\nid: {number}\ndata: {json.dumps(job)}\n\n".encode())
                 self.wfile.flush()
                 if number < count - 1 and STOPPING.wait(pause):
