@@ -56,13 +56,14 @@ class Postgres(Server):
     patience_seconds = 3.0
     reason = re.compile("FATAL|PANIC|ERROR|initdb: error|initdb: could not")
 
-    def __init__(self, home: Home, *, durable: bool = True, connections: int = 60, as_user: bool | None = None) -> None:
-        """`durable=False` is for tests: it loses data with the power, never with the process. `as_user` overrides how root is left."""
+    def __init__(self, home: Home, *, durable: bool = True, connections: int = 60, as_nobody: bool = False) -> None:
+        """`durable=False` is for tests: it loses data with the power, never with the process. `as_nobody` is the other way to
+        leave root, taken by itself where namespaces are forbidden."""
         super().__init__(home)
         self.durable = durable
         self.connections = connections
         root = os.getuid() == 0
-        self._namespace = root and not as_user and namespaces()
+        self._namespace = root and not as_nobody and namespaces()
         self._nobody = root and not self._namespace
 
     @property
