@@ -59,6 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         note(event="begin", path=self.path, call=call, body=body.decode(errors="replace"))
         if os.environ["FUNCTION_NAME"] == "status":
             return self.status(verb)
+        time.sleep(float(os.environ.get("SLOW", "0")))
         if verb == "sleep":
             STOPPING.wait(float(words[1]))
             if STOPPING.is_set():
