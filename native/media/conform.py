@@ -6,23 +6,19 @@ Pictures of another shape get black bars, clips without sound get silence, sourc
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from native import errors
-from native.media import clips, graph, index, process, verify
+from native.media import clips, graph, index, inputs, process, verify
 from native.media.clips import Clip, Target
 from native.media.cut import Promise
 from native.media.edit import Edit
-from native.media.graph import Input
 from native.media.index import Index
 from native.media.made import Made
 from native.media.source import Readable
 
-COPY_BYTES = 4 << 20
-SEEKABLE = {"mov", "matroska"}  # demuxers whose seeks land on a key frame for certain
 MOST_CLIPS = 24  # at once: each costs a decoder with its pictures, 25 MB at 1080p
 
 
@@ -41,14 +37,11 @@ def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable
         if name == "frame" and value.isdigit():
             report(min(int(value), promise.encoded), promise.encoded)
 
-    inputs = _put(plan, indexes, room)
-    try:
-        process.ffmpeg(graph.command(plan, inputs, to, edit.output.container, out.name), room, on_line=on_line)
-    except process.Failed as exc:
-        raise _blame(exc) from exc
-    finally:
-        for one in inputs:
-            (room / one.file).unlink(missing_ok=True)
+    with inputs.put(plan, indexes, room) as files:
+        try:
+            process.ffmpeg(graph.command(plan, files, to, edit.output.container, out.name), room, on_line=on_line)
+        except process.Failed as exc:
+            raise _blame(exc) from exc
     result = verify.check(out, promise, edit.output.container)
     verify.remember(out, promise)
     return Made(
@@ -80,28 +73,6 @@ def _promise(plan: Sequence[Clip], to: Target, container: str) -> Promise:
         # Matroska counts in milliseconds
         slack=Fraction(1, 1000) if container in ("mkv", "webm") else Fraction(0),
     )
-
-
-def _put(plan: Sequence[Clip], indexes: dict[int, Index], room: Path) -> list[Input]:
-    """Each clip's source as a file of the room: FFmpeg has no other way to it."""
-    inputs = []
-    whole: dict[int, Path] = {}
-    for clip in plan:
-        kind = indexes[clip.source].kind
-        file = room / f"in{clip.number}"
-        if clip.source in whole:
-            os.link(whole[clip.source], file)
-        else:
-            whole[clip.source] = file
-            _copy(indexes[clip.source].blocks.source, file)
-        inputs.append(Input(file.name, kind.demuxer, kind.demuxer in SEEKABLE))
-    return inputs
-
-
-def _copy(source: Readable, file: Path) -> None:
-    with file.open("xb") as out:
-        for offset in range(0, source.size, COPY_BYTES):
-            out.write(source.read(offset, COPY_BYTES))
 
 
 def _blame(failed: process.Failed) -> errors.Problem:

@@ -6,7 +6,6 @@ No text of a user or of a source gets in here: ffmpeg-python does not escape eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -15,18 +14,7 @@ import ffmpeg
 
 from native.media import demuxer
 from native.media.clips import Clip, Target, matrix_of
-
-RUN_IN = Fraction(1)  # seconds decoded before a clip for the sound's sake: codecs need a packet or two to settle
-
-
-@dataclass(frozen=True)
-class Input:
-    """A file that we put into the room, and how it may be read."""
-
-    file: str
-    demuxer: str
-    seek: bool  # whether a seek lands on a key frame for certain
-
+from native.media.inputs import Input
 
 WHITELIST = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}  # the names that one demuxer goes by
 
@@ -56,7 +44,7 @@ GLOBAL = [
 
 
 def command(clips: Sequence[Clip], inputs: Sequence[Input], to: Target, container: str, out: str) -> list[str]:
-    """FFmpeg's arguments that make `out` from the clips, whose inputs lie in the same order."""
+    """FFmpeg's arguments that make `out` from the clips, whose inputs lie in the same order. A `part` is for `joining`."""
     pictures, sounds = [], []
     for clip, source in zip(clips, inputs, strict=True):
         file = _open(clip, source)
@@ -87,9 +75,12 @@ def _open(clip: Clip, source: Input) -> Any:
     if clip.picture:
         # a stream that changes its size half-way must not restart the graph and its counting
         options["reinit_filter:v"] = 0
-    if source.seek and clip.begin > RUN_IN:
+    if source.seek is not None:
         # to the key frame before the clip, on the file's own clock; the graph cuts, not the seek
-        options |= {"ss": _micro(clip.begin - RUN_IN), "seek_timestamp": 1, "noaccurate_seek": None}
+        options |= {"ss": _micro(source.seek), "seek_timestamp": 1, "noaccurate_seek": None}
+    if source.length is not None:
+        # and no further than the clip: what lies behind it may not be in the room
+        options["t"] = _micro(source.length)
     return ffmpeg.input(source.file, **options)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from native import errors
-from native.media import conform, process
+from native.media import conform, inputs, process
 from native.media.edit import Edit
 from native.media.made import Made
 from native.media.source import FileSource
@@ -130,6 +130,24 @@ def test_ranges_are_half_open(make: Make, tmp_path: Path) -> None:
     assert made.duration == Fraction(len(expected), 30)
     _, heard = sound(made.path)
     assert heard.shape[1] == pytest.approx(float(made.duration) * 48000, abs=1024)
+
+
+def test_a_far_clip_costs_few_bytes(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second out of a long source reads a part of it, and the result is bit for bit that of the whole source."""
+    noise = "geq=lum='random(1)*255':cb=128:cr=128"
+    files = [make("long.mp4", frames=600, tone=440, picture=noise), make("short.mp4", size="64x64", frames=10)]
+    results = []
+    for worth in (Fraction(7, 10), Fraction(0)):
+        monkeypatch.setattr(inputs, "WORTH", worth)
+        room = tmp_path / f"{worth.numerator}"
+        room.mkdir()
+        sources = [FileSource(file) for file in files]
+        edit = Edit.model_validate({"segments": [{"source": 0, "start": "14.3", "end": "15.1"}, {"source": 1}]})
+        made = conform.render(edit, sources, room, lambda _frames, _total: None)
+        results.append((sources[0].bytes_read, made.path.read_bytes()))
+    (part, result), (whole, same) = results
+    assert result == same
+    assert part < whole / 2
 
 
 def test_sound_and_picture_end_together_after_many(make: Make, tmp_path: Path) -> None:
