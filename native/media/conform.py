@@ -43,7 +43,6 @@ def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable
         except process.Failed as exc:
             raise _blame(exc) from exc
     result = verify.check(out, promise, edit.output.container)
-    verify.remember(out, promise)
     return Made(
         path=out,
         container=edit.output.container,
