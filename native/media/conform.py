@@ -6,7 +6,8 @@ Pictures of another shape get black bars, clips without sound get silence, sourc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,29 +20,17 @@ from native.media.index import Index
 from native.media.made import Made
 from native.media.source import Readable
 
-MOST_CLIPS = 24  # at once: each costs a decoder with its pictures, 25 MB at 1080p
+MOST_CLIPS = 16  # at once: each costs a decoder with its pictures, 25 MB at 1080p
 
 
 def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable[[int, int], None]) -> Made:
     """Make the edit by encoding all of it. Raises RANGE_EMPTY, SOURCE_…, CODEC_UNSUPPORTED, TOO_HEAVY, VERIFY_FAILED."""
-    if len(edit.segments) > MOST_CLIPS:
-        raise errors.SOURCE_TOO_COMPLEX(f"Clips that differ can be joined up to {MOST_CLIPS} at a time; join some of them first.")
     indexes = {number: index.of(sources[number]) for number in sorted({segment.source for segment in edit.segments})}
     to = clips.target([indexes[segment.source].media for segment in edit.segments])
     plan = clips.resolve(edit, indexes, to)
     promise = _promise(plan, to, edit.output.container)
     out = room / f"output.{edit.output.container}"
-
-    def on_line(line: str) -> None:
-        name, _, value = line.partition("=")
-        if name == "frame" and value.isdigit():
-            report(min(int(value), promise.encoded), promise.encoded)
-
-    with inputs.put(plan, indexes, room) as files:
-        try:
-            process.ffmpeg(graph.command(plan, files, to, edit.output.container, out.name), room, on_line=on_line)
-        except process.Failed as exc:
-            raise _blame(exc) from exc
+    _Run(indexes, to, room, report, promise.encoded).make(plan, out)
     result = verify.check(out, promise, edit.output.container)
     return Made(
         path=out,
@@ -55,6 +44,66 @@ def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable
         streams=result.media.streams,
         warnings=tuple(_differences(plan, indexes, to)),
     )
+
+
+@dataclass
+class _Run:
+    """FFmpeg at work: once for a few clips; for many in parts, because every clip that is open costs a decoder and its pictures."""
+
+    indexes: Mapping[int, Index]
+    to: Target
+    room: Path
+    report: Callable[[int, int], None]
+    total: int
+    done: int = 0
+
+    def make(self, plan: Sequence[Clip], out: Path) -> None:
+        """Write `out`. Raises TOO_HEAVY, CODEC_UNSUPPORTED, SOURCE_UNREADABLE."""
+        container = out.suffix[1:]
+        if len(plan) <= MOST_CLIPS:
+            self._encode(plan, container, out, part=False)
+            return
+        parts: list[Path] = []
+        playlist, time = ["ffconcat version 1.0"], Fraction(0)
+        try:
+            for number, first in enumerate(range(0, len(plan), MOST_CLIPS)):
+                some = plan[first : first + MOST_CLIPS]
+                parts.append(self.room / f"part{number}.{graph.PARTS[container]}")
+                self._encode(some, container, parts[-1], part=True)
+                end = time + self._length(some)
+                playlist += [f"file {parts[-1].name}", f"duration {round(end * 1_000_000) - round(time * 1_000_000)}us"]
+                time = end
+            parts.append(self.room / "parts")
+            parts[-1].write_text("\n".join(playlist))
+            self._run(graph.joining("parts", self.to, container, out.name), on_frame=None)
+        finally:
+            for part in parts:
+                part.unlink(missing_ok=True)
+
+    def _length(self, clips_: Sequence[Clip]) -> Fraction:
+        """Seconds that the clips last in the result."""
+        if self.to.width:
+            return sum(clip.frames for clip in clips_) / self.to.frame_rate
+        return Fraction(sum(clip.samples for clip in clips_), self.to.sample_rate)
+
+    def _encode(self, plan: Sequence[Clip], container: str, out: Path, *, part: bool) -> None:
+        with inputs.put(plan, self.indexes, self.room) as files:
+            self._run(
+                graph.command(plan, files, self.to, container, out.name, part=part),
+                on_frame=lambda frame: self.report(min(self.done + frame, self.total), self.total),
+            )
+        self.done += sum(clip.frames for clip in plan)
+
+    def _run(self, arguments: list[str], on_frame: Callable[[int], None] | None) -> None:
+        def on_line(line: str) -> None:
+            name, _, value = line.partition("=")
+            if on_frame and name == "frame" and value.isdigit():
+                on_frame(int(value))
+
+        try:
+            process.ffmpeg(arguments, self.room, on_line=on_line)
+        except process.Failed as exc:
+            raise _blame(exc) from exc
 
 
 def _promise(plan: Sequence[Clip], to: Target, container: str) -> Promise:
@@ -82,7 +131,7 @@ def _blame(failed: process.Failed) -> errors.Problem:
     return errors.SOURCE_UNREADABLE()
 
 
-def _differences(plan: Sequence[Clip], indexes: dict[int, Index], to: Target) -> list[str]:
+def _differences(plan: Sequence[Clip], indexes: Mapping[int, Index], to: Target) -> list[str]:
     """What each clip had to give up, in the words of the request: clips are counted from 1."""
     said = []
     for clip in plan:

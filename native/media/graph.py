@@ -29,6 +29,8 @@ WEB_ENCODERS: dict[str, dict[str, Any]] = {
     "audio": {"c:a": "libopus", "b:a": "160k"},
 }
 
+PARTS = {"mp4": "mov", "mov": "mov", "mkv": "mov", "webm": "mkv"}  # what holds PCM beside the result's pictures
+
 GLOBAL = [
     # never wait for a keyboard
     "-nostdin",
@@ -43,8 +45,8 @@ GLOBAL = [
 ]  # fmt: skip
 
 
-def command(clips: Sequence[Clip], inputs: Sequence[Input], to: Target, container: str, out: str) -> list[str]:
-    """FFmpeg's arguments that make `out` from the clips, whose inputs lie in the same order. A `part` is for `joining`."""
+def command(clips: Sequence[Clip], inputs: Sequence[Input], to: Target, container: str, out: str, *, part: bool = False) -> list[str]:
+    """FFmpeg's arguments that make `out` from the clips, whose inputs lie in the same order. A `part` is made for `joining`."""
     pictures, sounds = [], []
     for clip, source in zip(clips, inputs, strict=True):
         file = _open(clip, source)
@@ -55,7 +57,25 @@ def command(clips: Sequence[Clip], inputs: Sequence[Input], to: Target, containe
     # Two joins instead of one: concat pads whichever of a clip's streams is shorter, and ours are already exact.
     streams = [_join(pictures, v=1, a=0)] if pictures else []
     streams += [_join(sounds, v=0, a=1)] if sounds else []
-    return [*GLOBAL, *ffmpeg.get_args(ffmpeg.output(*streams, out, **_output(to, container)))]
+    return [*GLOBAL, *ffmpeg.get_args(ffmpeg.output(*streams, out, **_output(to, container, part=part)))]
+
+
+def joining(playlist: str, to: Target, container: str, out: str) -> list[str]:
+    """FFmpeg's arguments that put the parts of a playlist behind each other: pictures as they are, sound encoded once over all of them."""
+    options = {
+        # our own playlist of our own files, which may name nothing else
+        "f": "concat",
+        "protocol_whitelist": "file",
+        "format_whitelist": f"concat,{WHITELIST['mov']},{WHITELIST['matroska']}",
+        "codec_whitelist": "h264,vp9,pcm_s16le",
+    }
+    parts = ffmpeg.input(playlist, **options)
+    streams = [parts[kind] for kind, wanted in (("v", to.width), ("a", to.sample_rate)) if wanted]
+    encoders = WEB_ENCODERS if container == "webm" else ENCODERS
+    made = (_container(to, container) | {"c:v": "copy"} if to.width else _container(to, container)) | (
+        encoders["audio"] if to.sample_rate else {}
+    )
+    return [*GLOBAL, *ffmpeg.get_args(ffmpeg.output(*streams, out, **made))]
 
 
 def _open(clip: Clip, source: Input) -> Any:
@@ -144,14 +164,9 @@ def _join(streams: list[Any], *, v: int, a: int) -> Any:
     return streams[0] if len(streams) == 1 else ffmpeg.concat(*streams, v=v, a=a)
 
 
-def _output(to: Target, container: str) -> dict[str, Any]:
+def _output(to: Target, container: str, *, part: bool) -> dict[str, Any]:
     encoders = WEB_ENCODERS if container == "webm" else ENCODERS
-    options: dict[str, Any] = {
-        "f": {"mkv": "matroska"}.get(container, container),
-        # titles and chapters of one clip would be wrong for the whole
-        "map_metadata": -1,
-        "map_chapters": -1,
-    }
+    options = _container(to, PARTS[container] if part else container)
     if to.width:
         options |= encoders["video"] | {
             "pix_fmt": to.pixel_format,
@@ -166,7 +181,18 @@ def _output(to: Target, container: str) -> dict[str, Any]:
             "color_range": "tv",
         }
     if to.sample_rate:
-        options |= encoders["audio"]
+        # between parts an encoder's run-in would be heard
+        options |= {"c:a": "pcm_s16le"} if part else encoders["audio"]
+    return options
+
+
+def _container(to: Target, container: str) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "f": {"mkv": "matroska"}.get(container, container),
+        # titles and chapters of one clip would be wrong for the whole
+        "map_metadata": -1,
+        "map_chapters": -1,
+    }
     if container in ("mp4", "mov"):
         # moov first: playable while it is downloaded
         options["movflags"] = "+faststart"

@@ -135,14 +135,14 @@ def test_ranges_are_half_open(make: Make, tmp_path: Path) -> None:
 def test_a_far_clip_costs_few_bytes(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second out of a long source reads a part of it, and the result is bit for bit that of the whole source."""
     noise = "geq=lum='random(1)*255':cb=128:cr=128"
-    files = [make("long.mp4", frames=600, tone=440, picture=noise), make("short.mp4", size="64x64", frames=10)]
+    files = [make("long.mp4", frames=1000, tone=440, picture=noise), make("short.mp4", size="64x64", frames=10)]
     results = []
     for worth in (Fraction(7, 10), Fraction(0)):
         monkeypatch.setattr(inputs, "WORTH", worth)
         room = tmp_path / f"{worth.numerator}"
         room.mkdir()
         sources = [FileSource(file) for file in files]
-        edit = Edit.model_validate({"segments": [{"source": 0, "start": "14.3", "end": "15.1"}, {"source": 1}]})
+        edit = Edit.model_validate({"segments": [{"source": 0, "start": "24.3", "end": "25.1"}, {"source": 1}]})
         made = conform.render(edit, sources, room, lambda _frames, _total: None)
         results.append((sources[0].bytes_read, made.path.read_bytes()))
     (part, result), (whole, same) = results
@@ -158,6 +158,23 @@ def test_sound_and_picture_end_together_after_many(make: Make, tmp_path: Path) -
     assert made.duration == Fraction(73, 10)
     _, heard = sound(made.path)
     assert heard.shape[1] == pytest.approx(7.3 * 48000, abs=1024)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_many_clips_are_joined_in_parts(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str) -> None:
+    """More clips than are opened at once: every frame at its time, and a tone that goes on over the seams without a click."""
+    monkeypatch.setattr(conform, "MOST_CLIPS", 3)
+    files = [make("t.mp4", frames=100, tone=500), make("u.mp4", size="64x64", frames=10, tone=500)]
+    segments = [{"source": 0, "start": f"{n * 10}f", "end": f"{n * 10 + 10}f"} for n in range(8)]
+    made = join(tmp_path, files, [*segments, {"source": 1}], container)
+    times, luma = pictures(made.path)
+    assert numbers(luma) == [*range(80), *range(10)]
+    assert [round(time * 1000) for time in times] == [round(Fraction(n * 1000, 30)) for n in range(90)]
+    rate, heard = sound(made.path)
+    assert heard.shape[1] == pytest.approx(3 * rate, abs=1024)
+    assert pitch(rate, heard[0, 4800 : int(2.6 * rate)]) == pytest.approx(500, rel=0.002)
+    # a tone of 500 Hz that is cut every third of a second at whole periods has no jump larger than its own slope
+    assert np.abs(np.diff(heard[0, 4800 : int(2.6 * rate)])).max() < 0.02
 
 
 def test_ntsc_rates_stay_exact(make: Make, tmp_path: Path) -> None:
