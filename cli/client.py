@@ -152,16 +152,21 @@ class Client:
 
 def session(url: str, **options: Any) -> httpx.Client:
     """An HTTP client for one host. A proxy from the environment is for the world outside, not for this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        near = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        near = host == "localhost"
     options.setdefault("timeout", httpx.Timeout(READ_SECONDS, connect=5))
     try:
-        return httpx.Client(base_url=url, trust_env=not near, follow_redirects=False, **options)
-    except (httpx.InvalidURL, ValueError) as exc:
-        raise Usage(f"{url} is not the address of a server: it should look like http://127.0.0.1:8080.") from exc
+        where = urlsplit(url)
+        if where.scheme not in ("http", "https") or not where.hostname:
+            raise ValueError(url)
+        return httpx.Client(base_url=url, trust_env=not _near(where.hostname), follow_redirects=False, **options)
+    except (httpx.InvalidURL, ValueError):
+        raise Usage(f"{url} is not the address of a server: it should look like http://127.0.0.1:8080.") from None
+
+
+def _near(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _messages(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -24,6 +24,8 @@ from cli.screen import Bar
 
 PARALLEL = 4
 TRIES = 5
+# The longest pause before the n-th further try is this times 2^n; the real one is random below that.
+_PAUSE_SECONDS = 0.2
 _PIECE = 256 * 1024
 _RANGE = 8 * 1024 * 1024
 _TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska", ".webm": "video/webm"}
@@ -285,7 +287,7 @@ def _persist(work: Callable[[], None], what: str, stop: threading.Event) -> None
                 break
         except httpx.TransportError as exc:
             why = f"the store did not answer ({type(exc).__name__})"
-        if attempt < TRIES and stop.wait(random.uniform(0, 0.2 * 2**attempt)):  # noqa: S311 (jitter, not a secret)
+        if attempt < TRIES and stop.wait(random.uniform(0, _PAUSE_SECONDS * 2**attempt)):  # noqa: S311 (jitter, not a secret)
             break
     raise Unreachable(f"The media could not be {what}: {why}. Try again; an upload goes on where it stopped.")
 
