@@ -23,6 +23,7 @@ RATES = tuple(
 MOST_RATE = Fraction(120)
 SAMPLE_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)  # what AAC can say
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
+HDR = {16, 18}  # transfers (H.273) PQ and HLG
 MOST_SIDE, MOST_PIXELS = 8192, 33_177_600
 
 # Sound that ends this little after the picture is its codec's last packet; a longer one is kept, and the last picture stays.
@@ -72,7 +73,11 @@ def target(media: Sequence[MediaInfo]) -> Target:
     fields: dict[str, object] = {}
     if picture:
         width, height = _fit(*shape(picture), MOST_SIDE, MOST_SIDE)
-        wide = picture.color_primaries == 9 or picture.color_transfer in (16, 18)  # BT.2020, PQ, HLG: 8 bits would band
+        transfers = {info.video.color_transfer for info in media if info.video}
+        if transfers & HDR and len(transfers) > 1:
+            # among others, HDR is brought down: the other way round every player without HDR would lose
+            picture = picture.model_copy(update={"color_primaries": 1, "color_transfer": 1, "color_matrix": 1})
+        wide = picture.color_primaries == 9 or picture.color_transfer in HDR  # 8 bits would band
         fields |= {"width": width, "height": height, "frame_rate": rate(picture), "pixel_format": "yuv420p10le" if wide else "yuv420p"}
         matrix = matrix_of(picture)
         guess = {1: (1, 1), 5: (5, 6), 6: (6, 6), 9: (9, 14)}.get(matrix, (1, 1))

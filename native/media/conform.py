@@ -163,8 +163,8 @@ def _picture_changes(clip: Clip, to: Target) -> list[str]:
         changes.append(f"{width}×{height} became {to.width}×{to.height}")
     if clips.rate(picture) != to.frame_rate:
         changes.append(f"{float(picture.frame_rate or 0):.5g} became {float(to.frame_rate):.5g} frames per second")
-    if picture.color_transfer in (16, 18) and to.transfer not in (16, 18):
-        changes.append("HDR brightness was not converted")
+    if picture.color_transfer in clips.HDR and to.transfer not in clips.HDR:
+        changes.append("HDR became standard brightness")
     return changes
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import ffmpeg
 
 from native.media import demuxer
-from native.media.clips import Clip, Target, matrix_of
+from native.media.clips import HDR, Clip, Target, matrix_of
 from native.media.inputs import Input
 
 WHITELIST = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}  # the names that one demuxer goes by
@@ -28,6 +28,8 @@ WEB_ENCODERS: dict[str, dict[str, Any]] = {
     "video": {"c:v": "libvpx-vp9", "crf": 30, "b:v": 0, "deadline": "realtime", "cpu-used": 5, "row-mt": 1},
     "audio": {"c:a": "libopus", "b:a": "160k"},
 }
+
+SCALING = "bicubic+accurate_rnd+full_chroma_int"
 
 PARTS = {"mp4": "mov", "mov": "mov", "mkv": "mov", "webm": "mkv"}  # what holds PCM beside the result's pictures
 
@@ -124,11 +126,24 @@ def _picture(clip: Clip, file: Any, to: Target) -> Any:
     stream = stream.filter("fps", fps=str(to.frame_rate), start_time=0)
     if clip.picture.interlaced:
         stream = stream.filter("yadif", deint="interlaced")
+    transfer = clip.picture.color_transfer
+    if transfer in HDR and to.transfer not in HDR:
+        return _finish(_dimmed(stream, clip, transfer), clip, to)
     colours = {"in_color_matrix": matrix_of(clip.picture), "out_color_matrix": to.matrix, "out_range": "tv"}
     if (clip.picture.pixel_format or "").startswith(("rgb", "bgr", "gbr", "argb", "abgr", "pal")):
         del colours["in_color_matrix"]
-    stream = stream.filter("scale", clip.width, clip.height, flags="bicubic+accurate_rnd+full_chroma_int", **colours)
+    stream = stream.filter("scale", clip.width, clip.height, flags=SCALING, **colours)
     return _finish(stream, clip, to)
+
+
+def _dimmed(stream: Any, clip: Clip, transfer: int) -> Any:
+    """HDR (BT.2020 with PQ or HLG) as BT.709, by way of linear light."""
+    stream = stream.filter("scale", clip.width, clip.height, flags=SCALING).filter("format", "yuv420p10le")
+    known = {"pin": "2020", "tin": "smpte2084" if transfer == 16 else "arib-std-b67", "min": "2020_ncl", "rin": "limited"}
+    # 203 cd/m² is what ITU-R BT.2408 calls the white of paper
+    stream = stream.filter("zscale", **known, t="linear", npl=203).filter("format", "gbrpf32le")
+    stream = stream.filter("zscale", p="709").filter("tonemap", "mobius", desat=0)
+    return stream.filter("zscale", t="709", m="709", r="limited")
 
 
 def _finish(stream: Any, clip: Clip, to: Target) -> Any:

@@ -220,6 +220,21 @@ def test_rotation_is_applied(make: Make, tmp_path: Path) -> None:
     assert "turned upright" in " ".join(made.warnings)
 
 
+@pytest.mark.parametrize(("transfer", "white"), [("arib-std-b67", 0.75), ("smpte2084", 0.58)])
+def test_hdr_among_others_is_brought_down(make: Make, tmp_path: Path, transfer: str, white: float) -> None:
+    """The white of paper in HDR (75 % of HLG, 58 % of PQ: BT.2408) is bright in the result and not blown out, and black stays black."""
+    code = round(64 + white * 876)
+    halves = f"format=yuv420p10le,geq=lum='if(lt(X,W/2),64,{code})':cb=512:cr=512"
+    tags = f"setparams=color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc:range=tv"
+    hdr = make("hdr.mp4", frames=10, picture=f"{halves},{tags}", extra=("-pix_fmt", "yuv420p10le"))
+    made = join(tmp_path, [make("sdr.mp4", frames=10), hdr])
+    _, luma = pictures(made.path)
+    assert luma[15][:, 5:70].max() < 10
+    assert 150 < luma[15][:, 90:155].mean() < 250
+    assert (made.streams[0].color_transfer, made.streams[0].pixel_format) == (1, "yuv420p")
+    assert "HDR became standard brightness" in " ".join(made.warnings)
+
+
 def test_late_sound_stays_late(make: Make, tmp_path: Path) -> None:
     """Sound that begins 0.5 s after the picture still does after joining."""
     plain = make("p.mp4", frames=60, tone=800)
