@@ -320,7 +320,11 @@ def test_nothing_outlives_its_parent(room: Path, spare: list[str]) -> None:
             assert len(group(leaders[-1])) == 2
         finally:
             parent.kill()
-        soon(lambda: not any(group(leader) for leader in leaders), 1.0)
+        try:
+            soon(lambda: not any(group(leader) for leader in leaders), 1.0)
+        finally:
+            for process_ in (pid for leader in leaders for pid in group(leader)):
+                os.kill(process_, signal.SIGKILL)
 
 
 def test_a_finished_thread_takes_no_worker_along(room: Path) -> None:
