@@ -27,8 +27,10 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 5.0
 # Functions are many and small; eight at once per process is more than their threads use.
 MAX_CONNECTIONS = 8
-# Between two tries while it is away: a refused connection must not spin.
+# Between two tries while it is away, so that they do not spin. The first few are tried without: after a restart of the server
+# every pooled connection is dead, and asking each one first whether it lives would cost every statement of every day.
 PAUSE_SECONDS = 0.1
+TRIES_WITHOUT_PAUSE = MAX_CONNECTIONS + 1
 
 # Nobody waits long for a row, a statement, or a worker that fell asleep inside a transaction. Times are the database's.
 SESSION = (
@@ -78,7 +80,6 @@ class Database:
             # the pool's own back-off would outlast a restart by seconds; `_patiently` asks again instead
             reconnect_timeout=0.1,
             num_workers=2,
-            check=_alive,
             open=False,
             name=name,
         )
@@ -111,7 +112,9 @@ class Database:
     def _patiently(self, work: Callable[[psycopg.Connection[DictRow]], T]) -> T:
         deadline = time.monotonic() + self._patience
         self._open()
+        tries = 0
         while True:
+            tries += 1
             try:
                 # A short wait each time, because every new wait makes the pool try to connect at once, not after its back-off.
                 with _faces(), self._pool.connection(timeout=min(0.5, self._patience)) as conn:
@@ -120,10 +123,11 @@ class Database:
                 if not _may_repeat(exc) or time.monotonic() + PAUSE_SECONDS >= deadline:
                     self._note(exc)
                     raise errors.DATABASE_UNAVAILABLE() from exc
-                time.sleep(PAUSE_SECONDS)
             else:
                 self._note(None)
                 return done
+            if tries > TRIES_WITHOUT_PAUSE:
+                time.sleep(PAUSE_SECONDS)
 
     def _open(self) -> None:
         with self._lock:
@@ -138,11 +142,6 @@ class Database:
         elif exc is None and self._away:
             logger.info("the database answers again")
         self._away = exc is not None
-
-
-def _alive(conn: psycopg.Connection[DictRow]) -> None:
-    """An empty question, before each use: a pooled connection may have died with the last server."""
-    conn.execute("")
 
 
 def _execute(conn: psycopg.Connection[DictRow], query: str, params: Mapping[str, Any]) -> list[DictRow]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from native import errors
@@ -35,6 +37,17 @@ def test_race_of_twenty_has_one_winner(store: Store) -> None:
     winners = [attempt for attempt in at_once(20, lambda _: store.claim(job.id, 30)) if attempt]
     assert [attempt.number for attempt in winners] == [1]
     assert store.get("ann", job.id).attempt == 1
+
+
+def test_claim_does_not_wait(store: Store, database_url: str) -> None:
+    """A job that another transaction holds is somebody's already: a claim leaves at once."""
+    job, _ = store.accept("ann", "trim", {})
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT FROM jobs FOR UPDATE")
+        started = time.monotonic()
+        assert store.claim(job.id, 30) is None
+        assert time.monotonic() - started < 1
+    assert store.claim(job.id, 30)
 
 
 def test_claim_only_what_may_be_claimed(store: Store, execute: Execute) -> None:

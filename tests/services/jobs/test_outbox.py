@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from native.jobs.database import Database
@@ -49,6 +51,16 @@ def test_tellers_share_the_work(store: Store, outbox: Outbox) -> None:
     taken = [note.id for notes in at_once(6, lambda _: outbox.take(5)) for note in notes] + [note.id for note in outbox.take()]
     assert sorted(taken) == sorted(ids)
     assert outbox.take() == []
+
+
+def test_tellers_do_not_wait(store: Store, outbox: Outbox, database_url: str) -> None:
+    """A note that another teller is just taking is left to it, and nobody waits for that."""
+    ids = ended(store, 3)
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT FROM outbox WHERE id = %s FOR UPDATE", [ids[0]])
+        started = time.monotonic()
+        assert {note.id for note in outbox.take()} == set(ids[1:])
+        assert time.monotonic() - started < 1
 
 
 def test_untold_comes_again_and_told_does_not(store: Store, outbox: Outbox, execute: Execute) -> None:

@@ -109,6 +109,18 @@ def test_ring_for_what_no_worker_heard_of(store: Store, execute: Execute) -> Non
     assert store.reap(ring_after_seconds=30).ring == ()
 
 
+def test_ring_does_not_wait_either(store: Store, database_url: str, execute: Execute) -> None:
+    """A waiting job that another transaction holds is left for the next pass; the others are rung for at once."""
+    jobs = [store.accept("ann", "trim", {"n": n})[0].id for n in range(3)]
+    execute("UPDATE jobs SET rung_at = NULL")
+    with psycopg.connect(database_url) as paused:
+        paused.execute("SELECT FROM jobs WHERE id = %s FOR UPDATE", [jobs[0]])
+        started = time.monotonic()
+        assert {job.id for job in store.reap().ring} == set(jobs[1:])
+        assert time.monotonic() - started < 1
+    assert [job.id for job in store.reap().ring] == [jobs[0]]
+
+
 def test_pulse_tells_what_waits(store: Store, database: Database, execute: Execute) -> None:
     """The pulse counts what waits and runs, and knows the age of the eldest that may be claimed."""
     claimed(store, 2)
