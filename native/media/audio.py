@@ -18,7 +18,7 @@ from av.audio.resampler import AudioResampler
 from av.codec.context import CodecContext
 
 from native import errors
-from native.media import demuxer, packets
+from native.media import packets
 from native.media.index import Index, Track
 from native.media.plan import Part, Source
 
@@ -169,10 +169,10 @@ def _samples(index: Index, track: Track | None, begin: Fraction, finish: Fractio
     mixer = AudioResampler(format="fltp", layout=made.layout, rate=made.rate)
     expected: int | None = None
     for frame in _frames(index, track, decoder, first, last):
-        here = round((frame.pts * Fraction(frame.time_base) - begin) * made.rate)
+        here = round((frame.pts * tb - begin) * made.rate) if frame.pts is not None else expected
         # decoders of some codecs jitter by a sample or two; a real hole is longer
-        if expected is None or abs(here - expected) > made.rate // 50:
-            expected = here
+        if expected is None or here is None or abs(here - expected) > made.rate // 50:
+            expected = here if here is not None else round((track.pts[first] * tb - begin) * made.rate)
         frame.pts = None
         for mixed in mixer.resample(frame):
             yield expected, _planes(mixed, made.channels)
@@ -184,12 +184,9 @@ def _samples(index: Index, track: Track | None, begin: Fraction, finish: Fractio
 
 
 def _decoder(track: Track) -> Any:
-    try:
-        decoder: Any = CodecContext.create(track.stream.codec, "r")
-    except (av.error.FFmpegError, ValueError) as exc:
-        raise errors.CODEC_UNSUPPORTED(f"Sound of the kind {track.stream.codec} cannot be decoded.") from exc
-    if decoder.name not in demuxer.CODECS:
+    if track.decoder is None:
         raise errors.CODEC_UNSUPPORTED(f"Sound of the kind {track.stream.codec} is not supported.")
+    decoder: Any = CodecContext.create(track.decoder, "r")
     if track.extradata:
         decoder.extradata = track.extradata
     if track.stream.sample_rate:

@@ -22,6 +22,7 @@ from native.media.index import Track
 from native.media.plan import Copy, Encode, NotCopyable, Part, Plan, Source
 
 Report = Callable[[int, int], None]
+ENOUGH = 0.9  # of a source whose packets are not frames one by one: fewer frames than this mean damage
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class _Writing:
         self.job, self.plan, self.template = job, job.plan, template
         self.first = job.sources[job.plan.parts[0].source]
         self.done = 0
+        self.guessed = any(p.track is not None and p.track.unreliable for p in job.plan.parts)
+        self.made = array("q")  # ticks of the frames that a guess about the source turned into
         self.time_base = self._time_base()
         self.offsets: list[int] = []
         self.lengths: list[Fraction] = []
@@ -254,7 +257,10 @@ class _Writing:
             at = bisect_left(shown, packet.pts)
             packet.duration = (shown[at + 1] if at + 1 < len(shown) else max(self.end, packet.pts + 1)) - packet.pts
             packet.time_base = self.time_base
+            self.made.append(packet.pts)
             yield packet
+        if len(self.made) < len(shown) * ENOUGH:
+            raise encode.Undecodable
 
     # the sound --------------------------------------------------------------------------------------------------------------------
 
@@ -333,7 +339,6 @@ class _Writing:
 
     def _promise(self, sounds: int) -> Promise:
         times, seams = array("q"), []
-        guessed = any(p.track is not None and p.track.unreliable for p in self.plan.parts)
         for part, offset in zip(self.plan.parts, self.offsets, strict=True):
             if part.track is None:
                 continue
@@ -343,8 +348,10 @@ class _Writing:
                 seams.append(self._place(part, part.times[at], offset))
                 at += piece.frames if isinstance(piece, Encode) else piece.last - piece.first
                 at = min(at, len(part.times) - 1)
-        encoded = sum(p.encoded for p in self.plan.parts)
+        if self.guessed:
+            times, seams = array("q", sorted(self.made)), []
         total = len(times)
+        encoded = sum(p.encoded for p in self.plan.parts) if self.plan.copies else total
         return Promise(
             times=times,
             time_base=self.time_base,
@@ -354,7 +361,7 @@ class _Writing:
             sound_seconds=sum(self.lengths, Fraction(0)),
             copied=total - encoded,
             encoded=encoded,
-            guessed=guessed,
+            guessed=self.guessed,
             slack=Fraction(1, 1000) if self.job.container in ("mkv", "webm") else Fraction(0),
         )
 

@@ -76,7 +76,8 @@ def _decoded(source: Source, piece: Encode) -> Iterator[av.VideoFrame]:
 def _pictures(source: Source, first: int, last: int) -> Iterator[av.VideoFrame]:
     track = source.track
     assert track is not None
-    decoder = video_decoder(track)
+    # A frame that decodes with errors would be encoded as a picture that nobody has ever seen.
+    decoder = video_decoder(track, err_detect="explode") if not track.unreliable else video_decoder(track)
     damaged = False
     for sample in packets.read(source.index, track, first, last):
         try:
@@ -93,12 +94,9 @@ def _pictures(source: Source, first: int, last: int) -> Iterator[av.VideoFrame]:
 
 def video_decoder(track: index.Track, **options: str) -> Any:
     """A decoder for a track. Raises CODEC_UNSUPPORTED."""
-    try:
-        decoder = CodecContext.create(track.stream.codec, "r")
-    except (av.error.FFmpegError, ValueError) as exc:
-        raise errors.CODEC_UNSUPPORTED(f"Video of the kind {track.stream.codec} cannot be decoded.") from exc
-    if decoder.name not in demuxer.CODECS:
+    if track.decoder is None:
         raise errors.CODEC_UNSUPPORTED(f"Video of the kind {track.stream.codec} is not supported.")
+    decoder: Any = CodecContext.create(track.decoder, "r")
     if track.extradata:
         decoder.extradata = track.extradata
     if track.stream.width and track.stream.height:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from native import errors
@@ -27,56 +26,49 @@ def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable
     if reason := plan.disagreement([indexes[s.source].media for s in edit.segments]):
         raise plan.Disagreement(reason)
     path = room / f"output{mux.EXTENSIONS[edit.output.container]}"
-    made = _carry_out(edit, known, path, report)
-    verify.remember(path, made.promise)
-    return _describe(made, edit, path)
-
-
-@dataclass(frozen=True)
-class _Done:
-    plan: plan.Plan
-    promise: cut.Promise
-
-
-def _carry_out(edit: Edit, sources: Sequence[plan.Source], path: Path, report: Callable[[int, int], None]) -> _Done:
-    """Copies if the source lets us to the end, else encodes once."""
-    planned = plan.make(edit, sources)
+    planned = plan.make(edit, known)
     try:
-        return _Done(planned, cut.Job(planned, edit, sources, path, report).run())
-    except plan.NotCopyable as exc:
-        reason = str(exc)
-    except h264.Unsupported as exc:
+        return _carry_out(planned, edit, known, path, report)
+    except (plan.NotCopyable, h264.Unsupported) as exc:
         reason = str(exc)
     except encode.Undecodable as exc:
         if not planned.copies:
-            raise errors.SOURCE_UNREADABLE("The source is damaged: some of the frames in the range cannot be decoded.") from exc
+            raise _damaged() from exc
         reason = "some frames at the cut did not decode from the key frame before it"
+    except errors.Problem as exc:
+        if exc.kind is not errors.VERIFY_FAILED or not planned.copies:
+            raise
+        reason = "the copied result did not pass its checks"
     path.unlink(missing_ok=True)
-    planned = plan.make(edit, sources, force_encode=reason)
     try:
-        return _Done(planned, cut.Job(planned, edit, sources, path, report).run())
+        return _carry_out(plan.make(edit, known, force_encode=reason), edit, known, path, report)
     except encode.Undecodable as exc:
-        raise errors.SOURCE_UNREADABLE("The source is damaged: some of the frames in the range cannot be decoded.") from exc
+        raise _damaged() from exc
 
 
-def _describe(done: _Done, edit: Edit, path: Path) -> Made:
-    result = verify.check(path, done.promise, edit.output.container)
+def _carry_out(planned: plan.Plan, edit: Edit, sources: Sequence[plan.Source], path: Path, report: Callable[[int, int], None]) -> Made:
+    """Makes the file, and proves it before anyone sees it."""
+    promise = cut.Job(planned, edit, sources, path, report).run()
+    result = verify.check(path, promise, edit.output.container)
+    verify.remember(path, promise)
     return Made(
         path=path,
         container=edit.output.container,
-        size=os.stat(path).st_size,
+        size=path.stat().st_size,
         duration=result.media.duration,
-        frames=len(done.promise.times),
-        copied_frames=done.promise.copied,
+        frames=len(promise.times),
+        copied_frames=promise.copied,
         primed_frames=0,
-        encoded_frames=done.promise.encoded,
+        encoded_frames=promise.encoded,
         streams=result.media.streams,
-        warnings=tuple(done.plan.warnings),
+        warnings=tuple(planned.warnings),
     )
+
+
+def _damaged() -> errors.Problem:
+    return errors.SOURCE_UNREADABLE("The source is damaged: some of the frames in the range cannot be decoded.")
 
 
 def _nothing() -> MediaInfo:
     """Stands for a source that no segment uses, which is therefore never opened."""
-    from fractions import Fraction
-
     return MediaInfo(container="", duration=Fraction(0), size=0, streams=(), start=Fraction(0))

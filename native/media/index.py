@@ -35,6 +35,7 @@ class Track:
 
     stream: Stream
     extradata: bytes
+    decoder: str | None  # libavcodec's name of what decodes it
     pts: array[int] = field(default_factory=lambda: array("q"))
     dts: array[int] = field(default_factory=lambda: array("q"))
     sizes: array[int] = field(default_factory=lambda: array("q"))
@@ -51,6 +52,11 @@ class Track:
 
     def shown(self, pts: int) -> bool:
         return pts >= self.hidden_before and (self.hidden_from is None or pts < self.hidden_from)
+
+    def last_shown(self, latest: int) -> int:
+        """Ticks that the frame shown last, at `latest`, stays. The edit list knows best; the tables only know the packet decoded last."""
+        left = self.hidden_from - latest if self.hidden_from is not None else 0
+        return left if 0 < left <= max(3 * self.last, 1) else max(self.last, 0)
 
     def shown_times(self) -> list[int]:
         """Ticks of the frames that a player shows, in order."""
@@ -123,7 +129,7 @@ def facts(blocks: Blocks) -> MediaInfo:
     with demuxer.open_(blocks, kind) as container:
         if container.duration is None or container.duration <= 0 or kind.demuxer == "mov":
             return build(blocks).media
-        tracks = {s.index: Track(_stream(s), _extradata(s)) for s in container.streams}
+        tracks = {s.index: Track(_stream(s), _extradata(s), _decoder(s)) for s in container.streams}
         return _index(blocks, kind, container, tracks).media
 
 
@@ -138,18 +144,18 @@ def _from_tables(container: InputContainer, tables: list[boxes.Table]) -> dict[i
         if table is None:
             if stream.type in ("video", "audio") and not _is_cover(stream):
                 return None
-            tracks[stream.index] = Track(_stream(stream), _extradata(stream))
+            tracks[stream.index] = Track(_stream(stream), _extradata(stream), _decoder(stream))
             continue
         tracks[stream.index] = Track(
-            stream=_stream(stream, table), extradata=_extradata(stream), pts=table.pts, dts=table.dts, sizes=table.sizes,
-            offsets=table.offsets, keys=table.keys, last=table.duration, hidden_before=table.hidden_before, hidden_from=table.hidden_from,
+            stream=_stream(stream, table), extradata=_extradata(stream), decoder=_decoder(stream),
+            pts=table.pts, dts=table.dts, sizes=table.sizes, offsets=table.offsets, keys=table.keys, last=table.duration, hidden_before=table.hidden_before, hidden_from=table.hidden_from,
         )  # fmt: skip
     return tracks
 
 
 def _by_reading(container: InputContainer) -> dict[int, Track]:
     """Tracks found by walking through the whole source once."""
-    tracks = {s.index: Track(_stream(s), _extradata(s)) for s in container.streams}
+    tracks = {s.index: Track(_stream(s), _extradata(s), _decoder(s)) for s in container.streams}
     total = 0
     try:
         for packet in container.demux():
@@ -226,7 +232,7 @@ def _span(track: Track, stream: av.stream.Stream) -> tuple[Fraction, Fraction | 
     tb = track.time_base
     if track.pts:
         shown = [t for t in track.pts if track.shown(t)] or list(track.pts)
-        return min(shown) * tb, (max(shown) + max(track.last, 0)) * tb
+        return min(shown) * tb, (max(shown) + track.last_shown(max(shown))) * tb
     if stream.start_time is None:
         return None
     first = stream.start_time * tb
@@ -272,6 +278,11 @@ def _is_cover(stream: av.stream.Stream) -> bool:
 
 def _extradata(stream: av.stream.Stream) -> bytes:
     return bytes(getattr(stream.codec_context, "extradata", None) or b"")
+
+
+def _decoder(stream: av.stream.Stream) -> str | None:
+    name = stream.codec_context.codec.name if stream.codec_context is not None else None
+    return name if name in demuxer.CODECS else None
 
 
 def _stream(stream: av.stream.Stream, table: boxes.Table | None = None) -> Stream:

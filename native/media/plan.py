@@ -201,7 +201,7 @@ def _check_encodable(plan: Plan) -> None:
     assert part.track is not None
     codec = part.track.stream.codec
     if codec != "h264":
-        raise NotCopyable(f"a cut of {codec} video between its key frames is not copied yet")
+        raise NotCopyable(f"frames of {codec} video at a cut cannot be encoded to fit the copied ones")
     found = nal.config(part.track.extradata)
     assert found is not None
     if len(found.sps) != 1:
@@ -271,8 +271,8 @@ def _span(order: Order, track: Track, index: Index, start: Fraction | None, end:
 
 
 def _last_duration(track: Track, order: Order) -> int:
-    if track.last > 0:
-        return track.last
+    if (known := track.last_shown(order.times[-1])) > 0:
+        return known
     return order.times[-1] - order.times[-2] if len(order.times) > 1 else max(1, math.ceil(Fraction(1, 25) / track.time_base))
 
 

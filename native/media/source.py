@@ -28,7 +28,7 @@ class FileSource:
     """A file as a source. `bytes_read` counts what was asked of it."""
 
     def __init__(self, path: Path | str) -> None:
-        self._file = Path(path).open("rb", buffering=0)
+        self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed by close()
         self.size = os.fstat(self._file.fileno()).st_size
         self.bytes_read = 0
 

@@ -3,6 +3,7 @@ its tables, every frame's time, its streams and lengths, and a strict decode of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,20 +19,33 @@ from native.media.source import Blocks, FileSource
 
 AFTER = 12  # packets decoded after a seam: more than any decoder's reordering
 LONGEST = 1200  # packets decoded at most before a seam
-_promises: dict[Path, Promise] = {}
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """A promise that a file was found to keep, and the state of the file then."""
+
+    promise: Promise
+    state: tuple[int, int]
+
+
+_proofs: dict[Path, _Proof] = {}
 
 
 def remember(path: Path, promise: Promise) -> None:
-    """Keeps the promise of an output until it is verified."""
-    _promises[path] = promise
+    """Notes that the file at `path` was checked and keeps this promise."""
+    _proofs[path] = _Proof(promise, _state(path))
 
 
 def verify(made: Made, edit: Edit) -> None:
     """Raises VERIFY_FAILED when the output is not what the plan promised; the detail says what is wrong."""
-    promise = _promises.get(made.path)
-    if promise is None:
+    proof = _proofs.get(made.path)
+    if proof is None:
         raise errors.VERIFY_FAILED("Nothing is known of how the result was made.")
-    check(made.path, promise, edit.output.container)
+    promise = proof.promise
+    if proof.state != _state(made.path):
+        # The file is not the one that was proven when it was made.
+        check(made.path, promise, edit.output.container)
     if (made.frames, made.copied_frames + made.primed_frames + made.encoded_frames) != (len(promise.times), len(promise.times)):
         raise errors.VERIFY_FAILED("The result's frame counts do not add up.")
 
@@ -56,6 +70,11 @@ def check(path: Path, promise: Promise, container: str) -> Index:
         return index
 
 
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
 def _times(index: Index, track: Track, promise: Promise) -> None:
     """Every frame is shown, once, at its time, and the last one as long as it should be."""
     shown = track.shown_times()
@@ -68,7 +87,7 @@ def _times(index: Index, track: Track, promise: Promise) -> None:
     for n, (is_at, should) in enumerate(zip(shown, promise.times, strict=True)):
         if abs((is_at - shown[0]) * tb - (should - promise.times[0]) * promise.time_base) > slack:
             raise errors.VERIFY_FAILED(f"Frame {n} of the result is shown at a wrong time.")
-    end = (shown[-1] + track.last) * tb - first
+    end = (shown[-1] + track.last_shown(shown[-1])) * tb - first
     if abs(end - promise.end * promise.time_base) > slack + Fraction(1, 1000) and not _hidden_end(track):
         raise errors.VERIFY_FAILED("The picture of the result has a wrong length.")
 

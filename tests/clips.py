@@ -1,0 +1,131 @@
+"""Clips made on the spot. Every frame carries its own number as ten black and white blocks along its top edge, so that a test can tell
+which frame of the source it is looking at, even after encoding; the sound is a rising tone with a click every half second.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio_ffmpeg
+
+BITS, BLOCK = 10, 32  # blocks and their side in pixels
+WIDTH, HEIGHT = 352, 192
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is special about a clip."""
+
+    name: str
+    video: tuple[str, ...] = ("-c:v", "libx264", "-preset", "medium")
+    audio: tuple[str, ...] | None = ("-c:a", "aac", "-b:a", "96k")
+    filters: str = ""
+    rate: str = "30"
+    seconds: float = 6
+    sample_rate: int = 48000
+    channels: int = 1
+    extra: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()  # options before the outputs
+    suffix: str = ".mp4"
+
+
+def x264(params: str) -> tuple[str, ...]:
+    return ("-c:v", "libx264", "-preset", "medium", "-x264-params", params)
+
+
+BT709 = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709"
+VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "800k", "-g", "60")
+X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=48:log-level=error", "-tag:v", "hvc1")
+H264 = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("gop250", x264("keyint=250:min-keyint=250:scenecut=0"), seconds=10),
+        Recipe("gop30", x264("keyint=30:min-keyint=30:scenecut=0")),
+        Recipe("pyramid", x264("keyint=48:min-keyint=48:scenecut=0:bframes=8:b-adapt=2:b-pyramid=normal:ref=5")),
+        Recipe("open_gop", x264("keyint=48:min-keyint=48:scenecut=0:open-gop=1:bframes=3:b-pyramid=normal")),
+        Recipe("no_b", x264("keyint=40:min-keyint=40:scenecut=0:bframes=0")),
+        Recipe("baseline", (*x264("keyint=40:min-keyint=40:scenecut=0"), "-profile:v", "baseline")),
+        Recipe("main_slices", (*x264("keyint=40:min-keyint=40:scenecut=0:slices=4:cabac=0"), "-profile:v", "main")),
+        Recipe("intra", x264("keyint=1")),
+        Recipe("infinite", x264("keyint=infinite:scenecut=0")),
+        Recipe("ten_bit", (*x264("keyint=48:min-keyint=48:scenecut=0"), "-pix_fmt", "yuv420p10le")),
+        Recipe("four_two_two", (*x264("keyint=48:min-keyint=48:scenecut=0"), "-pix_fmt", "yuv422p")),
+        Recipe("silent", x264("keyint=48:min-keyint=48:scenecut=0"), audio=None),
+        Recipe("mono44", x264("keyint=48:min-keyint=48:scenecut=0"), sample_rate=44100),
+        Recipe("ntsc", x264("keyint=48:min-keyint=48:scenecut=0"), rate="30000/1001", channels=2),
+        Recipe("film50", x264("keyint=50:min-keyint=50:scenecut=0"), rate="50"),
+        Recipe("vfr", x264("keyint=48:min-keyint=48:scenecut=0"), filters="select='mod(n*7,11)-3'", extra=("-fps_mode", "passthrough")),
+        Recipe("moov_last", x264("keyint=48:min-keyint=48:scenecut=0"), suffix=".mov"),
+        Recipe("matroska", x264("keyint=48:min-keyint=48:scenecut=0"), suffix=".mkv"),
+        Recipe("transport", x264("keyint=48:min-keyint=48:scenecut=0"), suffix=".ts"),
+        Recipe("fragmented", x264("keyint=48:min-keyint=48:scenecut=0"), extra=("-movflags", "frag_keyframe+empty_moov")),
+        Recipe("late_start", x264("keyint=48:min-keyint=48:scenecut=0"), extra=("-output_ts_offset", "3.5")),
+        Recipe("tagged", x264("keyint=48:min-keyint=48:scenecut=0"), filters=BT709,
+               extra=("-metadata", "title=A title", "-metadata:s:a:0", "language=deu")),
+        Recipe("interlaced", x264("keyint=48:min-keyint=48:scenecut=0:tff=1"), filters="setfield=tff"),
+    )
+}  # fmt: skip
+OTHERS = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("vp9", VP9, ("-c:a", "libopus"), suffix=".webm", seconds=3),
+        Recipe("hevc", X265, seconds=3),
+        Recipe("mpeg4", ("-c:v", "mpeg4", "-b:v", "1500k", "-bf", "2", "-g", "30"), ("-c:a", "mp3"), suffix=".avi", seconds=3),
+        Recipe("mpeg2", ("-c:v", "mpeg2video", "-b:v", "3M", "-bf", "2", "-g", "15"), ("-c:a", "mp2"), suffix=".ts", seconds=3),
+        Recipe("prores", ("-c:v", "prores_ks",), ("-c:a", "pcm_s16le"), suffix=".mov", seconds=2),
+    )
+}  # fmt: skip
+
+
+def ffmpeg(*arguments: str) -> None:
+    """Runs FFmpeg; its words are the failure's."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", "-threads", "2", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def make(recipe: Recipe, folder: Path) -> Path:
+    """The clip of a recipe, made once per folder."""
+    path = folder / f"{recipe.name}{recipe.suffix}"
+    if path.exists():
+        return path
+    blocks = ",".join(
+        f"drawbox=x={bit * BLOCK}:y=0:w={BLOCK}:h={BLOCK}:c=white:t=fill:enable='mod(floor(n/{1 << bit})\\,2)'" for bit in range(BITS)
+    )
+    picture = f"testsrc2=s={WIDTH}x{HEIGHT}:r={recipe.rate}:d={recipe.seconds},drawbox=x=0:y=0:w=iw:h={BLOCK}:c=black:t=fill,{blocks}"
+    if recipe.filters:
+        picture += f",{recipe.filters}"
+    inputs = ["-f", "lavfi", "-i", picture]
+    if recipe.audio:
+        tone = "0.4*sin(2*PI*(200*t+60*t*t))+0.5*lt(mod(t\\,0.5)\\,0.002)"
+        layout = "mono" if recipe.channels == 1 else "stereo"
+        inputs += [
+            "-f",
+            "lavfi",
+            "-i",
+            f"aevalsrc='{'|'.join([tone] * recipe.channels)}':s={recipe.sample_rate}:d={recipe.seconds}:c={layout}",
+        ]
+    working = path.with_name(f"{recipe.name}.making{recipe.suffix}")
+    pixels = () if "-pix_fmt" in recipe.video or recipe.name == "prores" else ("-pix_fmt", "yuv420p")
+    ffmpeg(*recipe.first, *inputs, *recipe.video, *pixels, *(recipe.audio or ()), *recipe.extra, str(working))
+    working.rename(path)
+    return path
+
+
+def rotated(folder: Path) -> Path:
+    """A clip that players turn by a quarter."""
+    path = folder / "rotated.mp4"
+    if not path.exists():
+        plain = make(H264["gop30"], folder)
+        ffmpeg("-display_rotation", "90", "-i", str(plain), "-c", "copy", str(path))
+    return path
+
+
+def sound_only(folder: Path) -> Path:
+    """A file with sound and no picture."""
+    path = folder / "sound.m4a"
+    if not path.exists():
+        ffmpeg("-i", str(make(H264["gop30"], folder)), "-vn", "-c", "copy", str(path))
+    return path

@@ -1,0 +1,105 @@
+"""What a player would show of a file, found with libavformat's own reading of it and none of the engine's."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import imageio_ffmpeg
+
+from tests import clips
+
+
+@dataclass(frozen=True)
+class Frame:
+    number: int  # read off the picture
+    time: Fraction  # seconds from the start of the presentation
+    digest: str
+
+
+def number_of(frame: av.VideoFrame) -> int:
+    """The number that tests/clips.py wrote into the picture."""
+    plane = frame.planes[0]
+    data, wide = memoryview(plane), 2 if "10" in frame.format.name else 1
+    number = 0
+    for bit in range(clips.BITS):
+        at = (clips.BLOCK // 2) * plane.line_size + (bit * clips.BLOCK + clips.BLOCK // 2) * wide
+        value = int.from_bytes(data[at : at + wide], "little") >> (2 if wide == 2 else 0)
+        number |= (value > 125) << bit
+    return number
+
+
+def frames(path: Path, *, numbered: bool = True) -> list[Frame]:
+    """The frames shown, in order."""
+    found = []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        start = _start(container)
+        for frame in container.decode(stream):
+            pixels = b"".join(bytes(p) for p in frame.planes)
+            assert frame.pts is not None
+            found.append(
+                Frame(number_of(frame) if numbered else 0, frame.pts * stream.time_base - start, hashlib.sha256(pixels).hexdigest())
+            )
+    return found
+
+
+def _start(container: av.container.InputContainer) -> Fraction:
+    starts = [s.start_time * s.time_base for s in container.streams if s.type in ("video", "audio") and s.start_time is not None]
+    return Fraction(min(max(s, Fraction(0)) for s in starts))
+
+
+def samples(path: Path, track: int = 0) -> tuple[Fraction, int, array[float]]:
+    """(time of the first sample, rate, first channel) as a player hears it: what an edit list hides is left out."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[track]
+        start = _start(container)
+        first, sound = None, array("f")
+        mixer = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+        for frame in container.decode(stream):
+            if first is None:
+                first = frame.pts * frame.time_base - start
+            for mixed in mixer.resample(frame):
+                part = array("f")
+                part.frombytes(bytes(mixed.planes[0])[: 4 * mixed.samples])
+                sound.extend(part)
+        assert first is not None
+        return first, stream.rate, sound
+
+
+def lag(source: Path, cut: Path, begin: Fraction, at: Fraction, reach: int = 96) -> int:
+    """By how many samples the cut's sound at `at` seconds lags behind the source's at `begin + at`."""
+    (a0, rate, a), (b0, _, b) = samples(source), samples(cut)
+    here = round((at - b0) * rate)
+    there = round((begin + at - a0) * rate)
+    window = 600
+    piece = b[here : here + window]
+    return min(
+        range(-reach, reach + 1), key=lambda d: sum((x - y) ** 2 for x, y in zip(piece, a[there - d : there - d + window], strict=True))
+    )
+
+
+def strictly_decodes(path: Path) -> None:
+    """FFmpeg's strictest reading has nothing to say. It refuses what browsers refuse."""
+    import subprocess
+
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-nostdin",
+        "-xerror",
+        "-err_detect",
+        "explode",
+        "-i",
+        str(path),
+        "-f",
+        "null",
+        "-",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
