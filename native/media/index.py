@@ -148,7 +148,8 @@ def _from_tables(container: InputContainer, tables: list[boxes.Table]) -> dict[i
             continue
         tracks[stream.index] = Track(
             stream=_stream(stream, table), extradata=_extradata(stream), decoder=_decoder(stream),
-            pts=table.pts, dts=table.dts, sizes=table.sizes, offsets=table.offsets, keys=table.keys, last=table.duration, hidden_before=table.hidden_before, hidden_from=table.hidden_from,
+            pts=table.pts, dts=table.dts, sizes=table.sizes, offsets=table.offsets, keys=table.keys, last=table.duration,
+            hidden_before=table.hidden_before, hidden_from=table.hidden_from,
         )  # fmt: skip
     return tracks
 
