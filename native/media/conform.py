@@ -32,6 +32,7 @@ def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable
     out = room / f"output.{edit.output.container}"
     _Run(indexes, to, room, report, promise.encoded).make(plan, out)
     result = verify.check(out, promise, edit.output.container)
+    verify.remember(out, promise)
     return Made(
         path=out,
         container=edit.output.container,

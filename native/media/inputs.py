@@ -7,6 +7,7 @@ tables themselves, and the packets from the key frame before the clip to a littl
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ RUN_OUT = Fraction(1)  # seconds read behind it: pictures are decoded out of ord
 SPARE = Fraction(1)  # seconds kept beyond both: FFmpeg seeks by decoding times, a few frames off
 OPENING = 64  # packets of each stream that FFmpeg looks at before it seeks
 GAP_BYTES = 256 << 10  # a smaller hole costs more to leave out than to copy
-WORTH = Fraction(7, 10)  # of the source: a clip that needs more gets the whole
+WORTH = Fraction(7, 10)  # of the source: when its clips need more, the whole is read
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,18 @@ class Input:
 def put(plan: Sequence[Clip], indexes: Mapping[int, Index], room: Path) -> Iterator[list[Input]]:
     """One file for each clip, in the same order, for as long as the block runs."""
     files = [room / f"in{clip.number}" for clip in plan]
+    seeks = [_seek(clip, indexes[clip.source]) for clip in plan]
+    parts = [_part(clip, indexes[clip.source], seek) if seek is not None else None for clip, seek in zip(plan, seeks, strict=True)]
+    # a source that would be read in parts more than once over is read once, whole
+    bytes_ = Counter[int]()
+    for clip, part in zip(plan, parts, strict=True):
+        bytes_[clip.source] += sum(end - start for start, end in part[0]) if part else indexes[clip.source].blocks.size
     whole: dict[int, Path] = {}
     try:
         inputs = []
-        for clip, file in zip(plan, files, strict=True):
+        for clip, file, seek, part in zip(plan, files, seeks, parts, strict=True):
             index = indexes[clip.source]
-            seek = _seek(clip, index)
-            part = _part(clip, index, seek) if seek is not None else None
-            if part is not None:
+            if part is not None and bytes_[clip.source] < WORTH * index.blocks.size:
                 _copy(index, part[0], file)
             elif clip.source in whole:
                 # its own name, because ffmpeg-python takes two equal inputs for one
@@ -79,7 +84,7 @@ def _copy(index: Index, ranges: Sequence[tuple[int, int]], file: Path) -> None:
 
 
 def _part(clip: Clip, index: Index, seek: Fraction) -> tuple[list[tuple[int, int]], Fraction] | None:
-    """The ranges of the source that a clip needs and how long to read; None when it needs (nearly) all of it, or nobody knows."""
+    """The ranges of the source that a clip needs and how long to read; None when nobody knows."""
     used = [stream.index for stream in (clip.picture, clip.sound) if stream]
     tracks = [index.tracks[number] for number in used if number in index.tracks]
     if index.kind.demuxer != "mov" or len(tracks) != len(used) or any(track.offsets is None for track in tracks):
@@ -97,7 +102,7 @@ def _part(clip: Clip, index: Index, seek: Fraction) -> tuple[list[tuple[int, int
             joined[-1] = (joined[-1][0], max(joined[-1][1], last))
         else:
             joined.append((first, last))
-    return (joined, length) if sum(last - first for first, last in joined) < WORTH * index.blocks.size else None
+    return joined, length
 
 
 def _start(track: Track, moment: Fraction) -> Fraction:
