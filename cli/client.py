@@ -36,6 +36,9 @@ class Refused(Failure):
         self.code = str(problem.get("code") or f"http_{status}")
         self.field = problem.get("field")
         detail = str(problem.get("detail") or problem.get("title") or f"The server answered {status}").rstrip(".") + "."
+        if status == 401:
+            # The server's own words are for programs: a header's name helps nobody here.
+            detail = "The server does not take this key: set NVE_KEY to a living one, such as `nve keys create NAME` makes."
         named = f"{self.field}: {detail}" if self.field and str(self.field) not in detail else detail
         super().__init__(named, code=self.code, field=self.field)
         # What the server calls a wrong request is a wrong command line here.

@@ -15,6 +15,7 @@ from cli.screen import Bars
 # The job goes on without us: a server that restarts is waited for.
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 20
+CANCEL_SECONDS = 3
 
 WORDS = {
     "accepted": "waiting",
@@ -83,7 +84,11 @@ def succeeded(job: dict[str, Any]) -> dict[str, Any]:
 
 def _cancelled(client: Client, job: dict[str, Any]) -> Interrupted:
     try:
-        return Interrupted(f"Cancelled (job {job['id']}).", document=client.cancel(job["id"]))
+        client.cancel(job["id"])
+        # Its process is killed within a second; the document then says what became of it.
+        ended = client.job(job["id"], wait=CANCEL_SECONDS)
+        words = "Cancelled" if ended["state"] == "cancelled" else f"Interrupted; the job is {ended['state']}"
+        return Interrupted(f"{words} (job {job['id']}).", document=ended)
     except Refused as refused:
         # It ended while Ctrl-C was on its way: 409.
         return Interrupted(f"Interrupted; the job was not cancelled: {refused.sentence}", document=job)

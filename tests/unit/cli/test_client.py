@@ -59,7 +59,11 @@ def test_two_jobs_have_two_keys(server: Api, client: Client) -> None:
         (problem(400, "invalid_request", "a number is needed", field="sources.2.start"), "sources.2.start: a number is needed.", 2),
         (problem(404, "not_found", "There is no such asset.", field="source"), "source: There is no such asset.", 1),
         (problem(413, "too_large", "The request is too large"), "The request is too large.", 2),
-        (problem(401, "unauthenticated", "A valid key is needed"), "A valid key is needed.", 1),
+        (
+            problem(401, "unauthenticated", "A valid key is needed"),
+            "The server does not take this key: set NVE_KEY to a living one, such as `nve keys create NAME` makes.",
+            1,
+        ),
         (problem(503, "worker_lost", "The worker was lost", job=job("failed")), "The worker was lost.", 1),
         (Answer(500, b"<html>oh</html>"), "The server answered 500 Internal Server Error.", 1),
     ],
@@ -161,7 +165,8 @@ class Keyboard(Bars):
 
 def test_ctrl_c_cancels_our_job(server: Api, client: Client) -> None:
     """The server is asked to cancel, and the document is the cancelled one: exit code 130."""
-    server.on("DELETE", STATUS, Answer(202, job("cancelled")))
+    server.on("DELETE", STATUS, Answer(202, job("running")))
+    server.on("GET", STATUS, Answer(200, job("cancelled")))
     with pytest.raises(Interrupted, match="Cancelled") as stopped:
         watch.shown(client, job(), Keyboard(), "x", ours=True)
     assert stopped.value.exit_code == 130
