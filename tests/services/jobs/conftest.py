@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -17,14 +18,35 @@ from native.jobs.store import Attempt, Store
 from tests.faults.invariants import check
 from tests.services.jobs.proxy import Proxy
 
+if TYPE_CHECKING:
+    from tests.conftest import Servers
+
+
+@pytest.fixture(scope="session")
+def _shared_url(servers: Servers, _template: str) -> Iterator[str]:
+    """One migrated database for all tests of this folder that leave its schema as it is: making one takes longer than most of them."""
+    name = f"jobs_{os.getpid()}"
+    with psycopg.connect(servers.postgres.admin_url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} OWNER nve TEMPLATE {_template}".encode())
+        yield servers.home.environment()["DATABASE_URL"].rpartition("/")[0] + f"/{name}"
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A pool on the test's own database. Afterwards nothing that happened may have broken an invariant."""
-    database = Database(database_url)
+def url(_shared_url: str) -> str:
+    """The address of empty tables. A module whose tests change the schema takes `database_url` instead."""
+    with psycopg.connect(_shared_url, autocommit=True) as conn:
+        conn.execute("TRUNCATE jobs, events, assets, keys, outbox RESTART IDENTITY")
+    return _shared_url
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """A pool on the test's tables. Afterwards nothing that happened may have broken an invariant."""
+    database = Database(url)
     yield database
     database.close()
-    assert check(database_url, settled=False) == []
+    assert check(url, settled=False) == []
 
 
 @pytest.fixture
@@ -33,11 +55,11 @@ def store(database: Database) -> Store:
 
 
 @pytest.fixture
-def execute(database_url: str) -> Callable[..., list[tuple[Any, ...]]]:
+def execute(url: str) -> Callable[..., list[tuple[Any, ...]]]:
     """Run a statement behind the store's back: what time or another program would do."""
 
     def run(statement: str, *params: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(database_url, autocommit=True) as conn:
+        with psycopg.connect(url, autocommit=True) as conn:
             cursor = conn.execute(statement.encode(), params)
             return cursor.fetchall() if cursor.description else []
 
@@ -62,8 +84,8 @@ def hints(redis_url: str) -> Iterator[Hints]:
 
 
 @pytest.fixture
-def postgres_proxy(database_url: str) -> Iterator[Proxy]:
-    with Proxy.before(database_url) as proxy:
+def postgres_proxy(url: str) -> Iterator[Proxy]:
+    with Proxy.before(url) as proxy:
         yield proxy
 
 

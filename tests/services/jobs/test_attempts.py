@@ -39,10 +39,10 @@ def test_race_of_twenty_has_one_winner(store: Store) -> None:
     assert store.get("ann", job.id).attempt == 1
 
 
-def test_claim_does_not_wait(store: Store, database_url: str) -> None:
+def test_claim_does_not_wait(store: Store, url: str) -> None:
     """A job that another transaction holds is somebody's already: a claim leaves at once."""
     job, _ = store.accept("ann", "trim", {})
-    with psycopg.connect(database_url) as other:
+    with psycopg.connect(url) as other:
         other.execute("SELECT FROM jobs FOR UPDATE")
         started = time.monotonic()
         assert store.claim(job.id, 30) is None

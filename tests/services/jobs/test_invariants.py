@@ -52,8 +52,14 @@ class World:
 
 
 @pytest.fixture
-def world(database_url: str, execute: Callable[..., object]) -> Iterator[World]:
-    database = Database(database_url)
+def url(database_url: str) -> str:
+    """These tests take the schema apart."""
+    return database_url
+
+
+@pytest.fixture
+def world(url: str, execute: Callable[..., object]) -> Iterator[World]:
+    database = Database(url)
     store, assets = Store(database), Assets(database)
 
     def claimed(n: int) -> Attempt:
@@ -76,7 +82,7 @@ def world(database_url: str, execute: Callable[..., object]) -> Iterator[World]:
     assert store.fail(failed, {"code": "x", "message": "y"}, retryable=False)
     cancelled = store.cancel("ann", store.accept("ann", "trim", {"n": 3})[0].id)
     listed = [Object(bucket=asset.bucket, key=asset.key, size=asset.size) for asset in (result, source)]
-    world = World(database_url, succeeded, failed, cancelled, result, source, listed, execute)
+    world = World(url, succeeded, failed, cancelled, result, source, listed, execute)
     assert world.check(promised=[succeeded.job.id, failed.job.id, cancelled.id], keyed=[("ann", "k1", succeeded.job.id)] * 3) == []
     yield world
     database.close()

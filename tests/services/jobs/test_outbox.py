@@ -53,10 +53,10 @@ def test_tellers_share_the_work(store: Store, outbox: Outbox) -> None:
     assert outbox.take() == []
 
 
-def test_tellers_do_not_wait(store: Store, outbox: Outbox, database_url: str) -> None:
+def test_tellers_do_not_wait(store: Store, outbox: Outbox, url: str) -> None:
     """A note that another teller is just taking is left to it, and nobody waits for that."""
     ids = ended(store, 3)
-    with psycopg.connect(database_url) as other:
+    with psycopg.connect(url) as other:
         other.execute("SELECT FROM outbox WHERE id = %s FOR UPDATE", [ids[0]])
         started = time.monotonic()
         assert {note.id for note in outbox.take()} == set(ids[1:])

@@ -65,9 +65,9 @@ CUTS = {"accept": b"COMMIT", "accept without key": b"COMMIT", "cancel": b"asked 
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_commit_unknown(postgres_proxy: Proxy, database_url: str, call: str) -> None:
+def test_commit_unknown(postgres_proxy: Proxy, url: str, call: str) -> None:
     """When the statement was done and its answer lost, the call answers as if nothing had happened, and it is done once."""
-    with through(postgres_proxy, database_url) as database:
+    with through(postgres_proxy, url) as database:
         store = Store(database)
         store.pulse()
         postgres_proxy.cut_after = CUTS.get(call, b"ended AS")
@@ -78,9 +78,9 @@ def test_commit_unknown(postgres_proxy: Proxy, database_url: str, call: str) -> 
         assert attempts == (0 if call.startswith(("accept", "cancel")) and call != "cancelled" else 1)
 
 
-def test_commit_unknown_elsewhere(postgres_proxy: Proxy, database_url: str) -> None:
+def test_commit_unknown_elsewhere(postgres_proxy: Proxy, url: str) -> None:
     """The same for assets, keys and retries."""
-    with through(postgres_proxy, database_url) as database:
+    with through(postgres_proxy, url) as database:
         store, assets, keys = Store(database), Assets(database), Keys(database)
         id_ = new_id()
         postgres_proxy.cut_after = b"INSERT INTO assets"
@@ -100,9 +100,9 @@ def test_commit_unknown_elsewhere(postgres_proxy: Proxy, database_url: str) -> N
         assert postgres_proxy.cuts == 5
 
 
-def test_every_line_cut_is_not_noticed(postgres_proxy: Proxy, database_url: str) -> None:
+def test_every_line_cut_is_not_noticed(postgres_proxy: Proxy, url: str) -> None:
     """When all pooled connections are dead, the next call makes a new one and no caller hears of it."""
-    with through(postgres_proxy, database_url) as database:
+    with through(postgres_proxy, url) as database:
         store = Store(database)
         job, _ = store.accept("ann", "trim", {})
         for _ in range(3):
@@ -110,10 +110,10 @@ def test_every_line_cut_is_not_noticed(postgres_proxy: Proxy, database_url: str)
             assert store.get("ann", job.id) == job
 
 
-def test_away_is_said_soon_and_over_at_once(postgres_proxy: Proxy, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_away_is_said_soon_and_over_at_once(postgres_proxy: Proxy, url: str, caplog: pytest.LogCaptureFixture) -> None:
     """While Postgres is away calls end with DATABASE_UNAVAILABLE after their patience; the first call after works. One line each."""
     caplog.set_level("INFO", logger="jobs")
-    with through(postgres_proxy, database_url, patience=1.0) as database:
+    with through(postgres_proxy, url, patience=1.0) as database:
         store = Store(database)
         attempt = claimed(store)
         postgres_proxy.up = False
@@ -146,10 +146,10 @@ def test_never_there(caplog: pytest.LogCaptureFixture) -> None:
     assert "hidden" not in caplog.text + away.value.detail
 
 
-def test_lock_is_not_waited_for_long(store: Store, database_url: str) -> None:
+def test_lock_is_not_waited_for_long(store: Store, url: str) -> None:
     """A row that a sleeping transaction holds makes a call fail after the lock time-out of two seconds, not hang."""
     attempt = claimed(store)
-    with psycopg.connect(database_url) as paused:
+    with psycopg.connect(url) as paused:
         paused.execute("UPDATE jobs SET stage = 'asleep'")
         started = time.monotonic()
         with pytest.raises(errors.Problem) as away:

@@ -77,11 +77,11 @@ def test_many_reapers_share_the_work(store: Store, execute: Execute) -> None:
     assert (len(rung), len(set(rung))) == (40, 40)
 
 
-def test_reaper_does_not_wait_for_a_paused_transaction(store: Store, database_url: str, execute: Execute) -> None:
+def test_reaper_does_not_wait_for_a_paused_transaction(store: Store, url: str, execute: Execute) -> None:
     """A worker that fell asleep inside a transaction holds its own row, and only that one: the pass for all others takes no second."""
     attempts = claimed(store, 10)
     execute("UPDATE jobs SET lease_until = now() - interval '1 s'")
-    with psycopg.connect(database_url) as paused:
+    with psycopg.connect(url) as paused:
         paused.execute("UPDATE jobs SET stage = 'asleep' WHERE id = %s", [attempts[0].job.id])
         started = time.monotonic()
         found = store.reap()
@@ -109,11 +109,11 @@ def test_ring_for_what_no_worker_heard_of(store: Store, execute: Execute) -> Non
     assert store.reap(ring_after_seconds=30).ring == ()
 
 
-def test_ring_does_not_wait_either(store: Store, database_url: str, execute: Execute) -> None:
+def test_ring_does_not_wait_either(store: Store, url: str, execute: Execute) -> None:
     """A waiting job that another transaction holds is left for the next pass; the others are rung for at once."""
     jobs = [store.accept("ann", "trim", {"n": n})[0].id for n in range(3)]
     execute("UPDATE jobs SET rung_at = NULL")
-    with psycopg.connect(database_url) as paused:
+    with psycopg.connect(url) as paused:
         paused.execute("SELECT FROM jobs WHERE id = %s FOR UPDATE", [jobs[0]])
         started = time.monotonic()
         assert {job.id for job in store.reap().ring} == set(jobs[1:])
