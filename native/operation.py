@@ -17,6 +17,7 @@ from flask import Response
 
 from native import document, doorbell, errors, flow, log, request, running, service
 from native.call import Call, call_id
+from native.media import session
 from native.media.edit import Edit
 from native.media.info import MediaInfo
 
@@ -65,14 +66,16 @@ def serve(function: Operation | Endpoint) -> Handle:
     """The handler of a function folder: `handle = serve(…)`."""
     if isinstance(function, Endpoint):
         return Handle(function)
-    return Handle(Endpoint(name=function.name, routes=[Route(method="POST", path="", answer=Submission(function), public=True)]))
+    submission = Route(method="POST", path="", answer=Submission(function), public=True)
+    return Handle(Endpoint(name=function.name, routes=[submission]), makes_media=True)
 
 
 class Handle:
     """`handle(event, context)` of python3-http. Whatever happens inside, a stranger gets an answer that says what to do."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, *, makes_media: bool = False) -> None:
         self._endpoint = endpoint
+        self._makes_media = makes_media
         log.setup(endpoint.name)
 
     def __call__(self, event: Any, context: Any) -> Answer:  # noqa: ARG002 -- the contract's second argument
@@ -106,10 +109,19 @@ class Handle:
                 return route, arguments
         raise errors.METHOD_NOT_ALLOWED() if found else errors.NOT_FOUND()
 
-    @staticmethod
-    def stop(grace_seconds: float) -> None:
+    def warm(self) -> None:
+        """Called once the server listens: do now what the first request would wait for. It must not fail a function that could serve."""
+        try:
+            if self._makes_media:
+                session.warm()
+            service.services().objects.warm()
+        except Exception:
+            logger.warning("not warm", exc_info=True)
+
+    def stop(self, grace_seconds: float) -> None:
         """Called on SIGTERM: no new jobs; those that run finish within the grace or are handed back."""
         running.stop(grace_seconds)
+        session.cool()
 
 
 class Submission:
