@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import DictRow, dict_row
 
 from native.jobs import sql
 
@@ -94,7 +94,8 @@ def check(
     collected   the sweep has run: an object that is nobody's is a violation, otherwise it only may not look like a result
     max_waste   the most of all attempts' seconds that may have been spent on attempts that were lost, 0 … 1
     """
-    with psycopg.connect(dsn, row_factory=dict_row, autocommit=True, application_name="nve-invariants") as conn:
+    connect = psycopg.Connection[DictRow].connect
+    with connect(dsn, row_factory=dict_row, autocommit=True, application_name="nve-invariants") as conn:
         # One snapshot for all statements, so that a check during a storm sees one moment.
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         conn.read_only = True
@@ -117,11 +118,11 @@ def check(
     return sorted(set(found))
 
 
-def _rows(conn: psycopg.Connection[dict[str, Any]], name: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def _rows(conn: psycopg.Connection[DictRow], name: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     return conn.execute(QUERIES[name], params or {}).fetchall()
 
 
-def _asking(conn: psycopg.Connection[dict[str, Any]], params: Mapping[str, Any]) -> Callable[[str, str], list[Violation]]:
+def _asking(conn: psycopg.Connection[DictRow], params: Mapping[str, Any]) -> Callable[[str, str], list[Violation]]:
     return lambda invariant, name: [Violation(invariant, row["job"], row["what"]) for row in _rows(conn, name, params)]
 
 
