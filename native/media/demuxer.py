@@ -66,7 +66,7 @@ def sniff(head: bytes) -> Format:
         return WEBM if b"webm" in head[:64] else MATROSKA
     for size, lead in ((188, 0), (192, 4)):
         # A transport stream has a sync byte in every packet; one byte alone would match text that starts with G.
-        if len(head) >= lead + 1 and all(head[i] == 0x47 for i in range(lead, min(len(head), 8 * size), size)):
+        if len(head) > lead + 2 * size and all(head[i] == 0x47 for i in range(lead, min(len(head), 8 * size), size)):
             return MPEGTS
     by_magic = (
         (b"\0\0\1\xba", MPEG),
