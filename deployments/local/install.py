@@ -80,7 +80,8 @@ def set_up(tests: bool) -> None:
             run(uv, "venv", "--quiet", "--relocatable", "--no-project", "--python", sys.executable, str(target))
         if fresh:
             step(3, f"installing {count(LOCK)} packages, about 600 MB (a minute on a slow line; only this once)")
-            install(uv, python, LOCK)
+            # Compiled now: functions start cold, and some users cannot write beside what they run.
+            install(uv, python, LOCK, "--compile-bytecode")
             shutil.copyfile(LOCK, target / "nve.lock")
         if tests:
             step(3, f"installing the packages of the tests ({count(TEST_LOCK) - count(LOCK)} more)")
@@ -95,10 +96,9 @@ def set_up(tests: bool) -> None:
     say(f"set up in {time.monotonic() - began:.0f} s")
 
 
-def install(uv: Path, python: Path, lock: Path) -> None:
-    # Compiled now: functions start cold, and some users cannot write beside what they run.
-    options = ["--python", str(python), "--require-hashes", "--only-binary", ":all:", "--compile-bytecode"]
-    run(uv, "pip", "install", *options, "-r", str(lock))
+def install(uv: Path, python: Path, lock: Path, *options: str) -> None:
+    safe = ("--require-hashes", "--only-binary", ":all:")
+    run(uv, "pip", "install", "--python", str(python), *safe, *options, "-r", str(lock))
 
 
 # whether there is anything to do

@@ -12,7 +12,7 @@ from .postgres import Postgres
 from .trouble import Trouble
 
 # A server that answered a moment ago may be starting again.
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 5.0
 
 
 def database(home: Home, postgres: Postgres | None) -> None:
