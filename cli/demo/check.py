@@ -30,7 +30,7 @@ SOUND_SLACK = Fraction(1, 15)
 
 @dataclass(frozen=True)
 class Piece:
-    """The frames of a file with start ≤ time < end, in seconds from its first frame's presentation; `hertz` is its tone, if known."""
+    """The frames of a file with start ≤ time < end, in seconds from where its picture or sound begins; `hertz` is its tone, if known."""
 
     path: Path
     start: Fraction
@@ -164,10 +164,10 @@ def _surrounded(piece: Piece) -> Iterator[_Wanted]:
 
 
 def _origin(path: Path) -> Fraction:
-    """When the first picture is shown: where both we and the functions count from."""
+    """Time 0, on the file's own clock: where the picture or the sound begins, whichever is first; sound before 0 is not heard."""
     with av.open(str(path)) as file:
-        stream = file.streams.video[0]
-        return Fraction((stream.start_time or 0) * (stream.time_base or Fraction(1)))
+        begins = [(it.type, (it.start_time or 0) * Fraction(it.time_base or 1)) for it in (*file.streams.video[:1], *file.streams.audio)]
+        return min(time if kind == "video" else max(time, Fraction(0)) for kind, time in begins)
 
 
 def _frames(path: Path, start: Fraction) -> Iterator[tuple[Fraction, Any]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Odd on purpose: none of these is the time of a frame, let alone of a key frame.
 # Each begins shortly before a key frame, so that there is something to encode and something to copy.
-RANGES = ((Fraction("7.371"), Fraction("11.413")), (Fraction("7.107"), Fraction("9.971")))
+RANGES = ((Fraction("7.971"), Fraction("11.413")), (Fraction("8.007"), Fraction("9.971")))
 # Of clips that people bring, at most so many seconds.
 LONGEST = 6
 
