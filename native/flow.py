@@ -146,9 +146,10 @@ def _ending(services: Services, attempt: Attempt) -> Iterator[None]:
 def _failed(services: Services, attempt: Attempt, problem: errors.Problem) -> None:
     # A store or a database that does not answer may answer later; damaged media stay damaged.
     retryable = problem.kind in {errors.STORAGE_UNAVAILABLE, errors.DATABASE_UNAVAILABLE, errors.INTERNAL}
-    _insist(lambda: services.jobs.fail(attempt, problem.summary(), retryable=retryable))
-    metrics.JOBS.labels(attempt.job.operation, "failed", problem.code).inc()
-    log.event(logger, logging.WARNING, "failed", code=problem.code, detail=problem.detail, retryable=retryable)
+    ours = _insist(lambda: services.jobs.fail(attempt, problem.summary(), retryable=retryable))
+    log.event(logger, logging.WARNING, "attempt failed", code=problem.code, detail=problem.detail, retryable=retryable)
+    if ours and services.jobs.get(attempt.job.owner, attempt.job.id).state == "failed":
+        metrics.JOBS.labels(attempt.job.operation, "failed", problem.code).inc()
 
 
 def _finish(services: Services, attempt: Attempt, asset: Asset, result: dict[str, Any], warnings: Sequence[str]) -> None:

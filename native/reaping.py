@@ -36,6 +36,7 @@ def sweep(services: Services) -> dict[str, int]:
     counts = {"lost": len(found.lost), "rung": len(found.ring), "orphans": 0, "abandoned": 0}
     if time.monotonic() - _store_swept >= STORE_SECONDS or not _store_swept:
         _store_swept = time.monotonic()
+        services.outbox.prune()
         try:
             counts["abandoned"] = _abandoned(services)
             counts["orphans"] = _orphans(services)

@@ -10,6 +10,7 @@ from native.jobs.database import Database
 from native.jobs.hints import Hints
 from native.jobs.keys import Keys
 from native.jobs.lock import Lock
+from native.jobs.outbox import Outbox
 from native.jobs.progress import Progress
 from native.jobs.rate import Rate
 from native.jobs.store import Store as Jobs
@@ -27,6 +28,7 @@ class Services:
         self.jobs = Jobs(database, max_lost=settings.max_lost_workers)
         self.assets = Assets(database)
         self.keys = Keys(database)
+        self.outbox = Outbox(database)
         self.lock = Lock(hints)
         self.progress = Progress(hints)
         self.rate = Rate(hints, settings.max_accepts_per_minute)

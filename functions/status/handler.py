@@ -72,7 +72,7 @@ def cancel(call: Call, job: str) -> Answer:
 
 def retry(call: Call, job: str) -> Answer:
     """A new job with the request of one that failed or was cancelled."""
-    it = call.services.jobs.retry(call.owner, job)
+    it = call.services.jobs.retry(call.owner, job, max_queued=call.services.settings.max_queued_jobs)
     doorbell.ring(call.services.settings.gateway_url, it.operation, it.id, call.id)
     return reply(201, document.job(call.services, it), Location=document.self_link(it))
 
