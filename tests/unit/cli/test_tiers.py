@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli import tiers
+from cli.__main__ import main
 from cli.failure import Usage
 from cli.screen import Screen
 from cli.tiers import Ran
@@ -75,3 +77,27 @@ def test_tiers_are_chosen_by_name() -> None:
     assert tiers.chosen(["media", "unit", "media"]) == ["media", "unit"]
     with pytest.raises(Usage):
         tiers.chosen(["everything"])
+
+
+ENDINGS = [
+    ("def test_a(): pass", 0, "1 passed, 0 failed, 0 skipped"),
+    ("def test_a(): assert 0", 1, "0 passed, 1 failed, 0 skipped"),
+    ("", 1, "0 passed, 0 failed, 1 skipped"),
+]
+
+
+@pytest.mark.parametrize(("text", "code", "last"), ENDINGS)
+def test_the_command_ends_as_the_tests_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], text: str, code: int, last: str
+) -> None:
+    """`nve test unit` in a small project: the last line on stdout are the counts, the exit code says whether all is well."""
+    folder = tmp_path / "tests" / "unit"
+    folder.mkdir(parents=True)
+    (folder / "test_it.py").write_text(text)
+    monkeypatch.setattr(tiers, "ROOT", tmp_path)
+    assert main(["test", "unit"]) == code
+    seen = capfd.readouterr()
+    assert seen.out.splitlines()[-1] == last
+    assert main(["test", "unit", "--json"]) == code
+    document = json.loads(capfd.readouterr().out)
+    assert f"{document['passed']} passed, {document['failed']} failed, {document['skipped']} skipped" == last
