@@ -166,7 +166,7 @@ class _Session:
         call_id = str(uuid.uuid4())
         log.event(logger, logging.INFO, "follow", call=call_id, job=job)
         headers = [(b"accept", b"text/event-stream"), (b"authorization", f"Bearer {self._key}".encode()), (b"x-call-id", call_id.encode())]
-        return Call(name=FUNCTION, method=b"GET", target=f"/{job}".encode(), headers=headers)
+        return Call(name=FUNCTION, method=b"GET", target=f"/{job}".encode(), headers=headers, lane="stream")
 
     async def _beat(self) -> None:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):

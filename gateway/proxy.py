@@ -188,7 +188,7 @@ class Proxy:
         self._provider.pool(name)
         scope["function"] = name
         body = await read_body(scope, receive, self._settings.gateway_max_body_bytes, self._settings.gateway_body_seconds)
-        call = Call(name=name, method=scope["method"].encode(), target=target(scope), headers=upward(scope), body=body)
+        call = Call(name=name, method=scope["method"].encode(), target=target(scope), headers=upward(scope), body=body, lane=lane(scope))
         forward = self._forward(call, send)
         if not call.repeatable:
             # The client may go; what it asked for ends anyway. Sending to a closed connection does nothing.
@@ -265,6 +265,12 @@ def function_name(scope: Scope) -> str:
     if namespace not in ("", NAMESPACE):
         raise errors.NOT_FOUND(f"There is no namespace {namespace[:63]}; the only one is {NAMESPACE}")
     return name
+
+
+def lane(scope: Scope) -> Lane:
+    """Who wants events will stay."""
+    wanted = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+    return "stream" if scope["method"] == "GET" and wanted.lower().startswith(b"text/event-stream") else "call"
 
 
 def target(scope: Scope) -> bytes:

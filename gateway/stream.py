@@ -95,7 +95,7 @@ Clients = tuple[Any, Any]
 def connect(url: str) -> Clients:
     """Two clients: one that answers or fails quickly, one whose reads may block."""
     # One repetition at once heals a connection that died since its last use; more would only hide that Redis is down.
-    common = {"socket_connect_timeout": 1.0, "retry": Retry(NoBackoff(), 1), "socket_keepalive": True}
+    common = {"socket_connect_timeout": 1.0, "retry": Retry(NoBackoff(), 1), "socket_keepalive": True, "protocol": 2}
     quick = Redis.from_url(url, socket_timeout=COMMAND_SECONDS, **common)
     return quick, Redis.from_url(url, socket_timeout=BLOCK_SECONDS + 3, **common)
 

@@ -20,9 +20,10 @@ from native import errors, log
 
 logger = logging.getLogger("gateway.provider")
 
-# A queued call may wait; a caller at the other end of a connection should not wait behind it. So the queue leaves
-# one place of every replica (that has more than one) to callers.
-Lane = Literal["call", "queue"]
+# A queued call may wait, and a stream of events holds its place for minutes; a caller should wait behind neither. So in a
+# replica that has more than one place the queue leaves one of them to others, and streams a quarter.
+Lane = Literal["call", "stream", "queue"]
+LANES: tuple[Lane, ...] = ("call", "stream", "queue")
 
 CRASH_SECONDS = 10.0  # a replica that dies younger than this counts towards a crash loop
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.5, 30.0
@@ -41,7 +42,7 @@ class Pool:
         self.problem: str | None = None
         self._settings = settings
         self._on_cold_start = on_cold_start
-        self._waiting: dict[Lane, deque[asyncio.Future[Replica]]] = {"call": deque(), "queue": deque()}
+        self._waiting: dict[Lane, deque[asyncio.Future[Replica]]] = {lane: deque() for lane in LANES}
         self._starting: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._failures = 0
@@ -81,7 +82,7 @@ class Pool:
     def room(self, lane: Lane) -> int:
         """How many calls of this lane one replica takes at once."""
         most = self.function.max_inflight or 1 << 30
-        return most if lane == "call" or most == 1 else most - 1
+        return {"call": most, "stream": max(1, most * 3 // 4), "queue": max(1, most - 1)}[lane]
 
     @property
     def queue_parallel(self) -> int:
@@ -117,7 +118,7 @@ class Pool:
 
     def release(self, replica: Replica, lane: Lane = "call") -> None:
         replica.inflight -= 1
-        replica.queued -= lane == "queue"
+        replica.taken[lane] -= 1
         replica.last_used = time.monotonic()
         self._serve()
 
@@ -135,13 +136,13 @@ class Pool:
             if replica.alive
             and replica.full_until <= now
             and replica.inflight < self.room("call")
-            and (lane == "call" or replica.queued < self.room("queue"))
+            and replica.taken[lane] < self.room(lane)
         ]
         return min(free, key=lambda replica: replica.inflight, default=None)
 
     def _take(self, replica: Replica, lane: Lane) -> Replica:
         replica.inflight += 1
-        replica.queued += lane == "queue"
+        replica.taken[lane] += 1
         replica.last_used = time.monotonic()
         return replica
 
@@ -222,6 +223,7 @@ class Pool:
         if self._hopeless(self._settings.gateway_busy_seconds):
             # Queued calls have the patience to wait until somebody has mended the function.
             self._refuse("call", self._unavailable())
+            self._refuse("stream", self._unavailable())
 
     def _unavailable(self) -> errors.Problem:
         pause = max(1, math.ceil(self._retry_at - time.monotonic()))

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def _tied_to(parent: int) -> Callable[[], None]:
 
 
 class Replica:
-    """A running function process. `inflight` counts the calls it has been given and has not finished."""
+    """A running function process. `inflight` counts the calls it has and has not finished, `taken` the same by lane."""
 
     def __init__(self, name: str, port: int, metrics_port: int, process: asyncio.subprocess.Process) -> None:
         self.name = name
@@ -74,7 +75,7 @@ class Replica:
         self.process = process
         self.pool = httpcore.AsyncConnectionPool(max_connections=None, keepalive_expiry=KEEPALIVE_SECONDS)
         self.inflight = 0
-        self.queued = 0
+        self.taken: Counter[str] = Counter()
         self.draining = False
         self.full_until = 0.0
         self.started = self.last_used = time.monotonic()

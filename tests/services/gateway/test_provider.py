@@ -1,6 +1,7 @@
 """Functions as processes: started when needed, as many as needed, mended when they die, gone when idle or when the gateway goes."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import subprocess
@@ -35,7 +36,7 @@ def test_the_first_call_starts_the_function(start):
 
 def test_first_calls_at_once_share_one_start(start):
     """Eight first calls to a function with eight places start one process."""
-    gateway = start()
+    gateway = start({"echo": {"environment": {"MAX_INFLIGHT": "8"}, "labels": {"com.openfaas.scale.max": "2"}}})
     with ThreadPoolExecutor(8) as pool:
         codes = list(pool.map(lambda _: gateway.client.get("/function/echo/sleep/0.2").status_code, range(8)))
 
@@ -78,6 +79,23 @@ def test_who_finds_all_places_taken_waits_a_little_and_then_hears_429(start):
     assert [answer.status_code, answer.json()["code"], answer.headers["retry-after"]] == [429, "busy", "2"]
     assert 0.3 < time.monotonic() - began < 1.2
     holder.join()
+
+
+def test_streams_leave_places_for_callers(start):
+    """Of four places event streams get three: the fourth stream hears busy, a plain call is answered."""
+    entry = {"environment": {"MAX_INFLIGHT": "4"}, "labels": {"com.openfaas.scale.max": "1"}}
+    gateway = start({"four": entry}, GATEWAY_BUSY_SECONDS="0.3")
+    events = {"Accept": "text/event-stream"}
+    with contextlib.ExitStack() as streams:
+        readers = []  # a reader that is dropped closes its stream
+        for _ in range(3):
+            answer = streams.enter_context(gateway.client.stream("GET", "/function/four/events/1000/0.1", headers=events))
+            readers.append(answer.iter_lines())
+            next(readers[-1])
+        fourth = gateway.client.get("/function/four/events/1/0", headers=events)
+        call = gateway.client.get("/function/four")
+
+    assert [fourth.status_code, call.status_code] == [429, 200]
 
 
 def test_a_killed_replica_is_replaced_at_the_next_call(start):
@@ -134,27 +152,28 @@ def test_a_function_that_cannot_start_is_a_clear_503(start, tmp_path):
     assert until(lambda: gateway.client.post("/function/one").status_code == 200, "service")
 
 
-def test_a_port_that_was_taken_in_between_is_no_failure(gateway, monkeypatch, tmp_path):
+def test_a_port_that_was_taken_in_between_is_no_failure(gateway, monkeypatch, tmp_path, caplog):
     """A process that finds its port taken is started again on another one, and nobody hears of it."""
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
     function = stackfile.load(gateway.folder / "stack.yml", 2)["echo"]
     settings = Settings(redis_url=SecretStr("redis://127.0.0.1:1"), logs_dir=tmp_path)
 
-    async def first_call(taken: int) -> tuple[int, str | None]:
+    async def first_call(taken: int) -> int:
         choices = iter([taken, replica.free_port()])
         monkeypatch.setattr(replica, "free_port", lambda: next(choices, None) or free())
         pool = process.Pool(function, settings, lambda name, seconds: None)
         try:
-            return (await pool.acquire(5)).port, pool.problem
+            return (await pool.acquire(5)).port
         finally:
             await pool.stop()
 
     free = replica.free_port
     with socket.create_server(("127.0.0.1", 0)) as other:
-        port, problem = asyncio.run(first_call(other.getsockname()[1]))
+        taken = other.getsockname()[1]
+        port = asyncio.run(first_call(taken))
 
-    assert port != other
-    assert problem is None
+    assert port != taken
+    assert not [record for record in caplog.records if record.message == "failing"]
     assert len((tmp_path / "notes").read_text().splitlines()) == 3  # started twice, stopped once
 
 
