@@ -143,7 +143,9 @@ class Postgres(Server):
 
         with psycopg.connect(self.admin_url, connect_timeout=5, autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'nve'").fetchone():
-                connection.execute(sql.SQL("CREATE ROLE nve LOGIN PASSWORD {}").format(self.home.secret("postgres")))
+                # Hashed here: a statement that fails is written to the log as it was sent.
+                hashed = connection.pgconn.encrypt_password(self.home.secret("postgres").encode(), b"nve", b"scram-sha-256")
+                connection.execute(sql.SQL("CREATE ROLE nve LOGIN PASSWORD {}").format(hashed.decode()))
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'nve'").fetchone():
                 connection.execute("CREATE DATABASE nve OWNER nve")
 
