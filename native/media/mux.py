@@ -35,7 +35,9 @@ def movie_timescale(clocks: Iterable[int]) -> int:
     """The least common multiple of the streams' clocks while that is sane, else the finest one."""
     known = [clock for clock in clocks if clock > 0] or [90_000]
     common = math.lcm(*known)
-    return common if common <= TOP_TIMESCALE else max(known)
+    common = common if common <= TOP_TIMESCALE else max(known)
+    # a clock as coarse as the frames could not say how long sound is
+    return common * math.ceil(10_000 / common)
 
 
 def interleaved(streams: Iterable[tuple[Any, Iterable[av.Packet]]]) -> Iterable[av.Packet]:

@@ -40,12 +40,21 @@ def frames(path: Path, *, numbered: bool = True) -> list[Frame]:
         stream = container.streams.video[0]
         start = _start(container)
         for frame in container.decode(stream):
-            pixels = b"".join(bytes(p) for p in frame.planes)
+            pixels = _visible(frame)
             assert frame.pts is not None
             found.append(
                 Frame(number_of(frame) if numbered else 0, frame.pts * stream.time_base - start, hashlib.sha256(pixels).hexdigest())
             )
     return found
+
+
+def _visible(frame: av.VideoFrame) -> bytes:
+    """The pixels, without the bytes that only fill up the lines."""
+    deep, parts = (2 if any(d in frame.format.name for d in ("p10", "p12")) else 1), []
+    for plane in frame.planes:
+        data, line, used = bytes(plane), plane.line_size, plane.width * deep
+        parts += [data[n * line : n * line + used] for n in range(plane.height)]
+    return b"".join(parts)
 
 
 def _start(container: av.container.InputContainer) -> Fraction:

@@ -1,0 +1,84 @@
+"""Real clips of cameras, phones, browsers and films, from the folder that NVE_MEDIA names. They are not part of the repository."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from native import errors
+from native.media import edit, engine, index, source, verify
+from tests.media import looking
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(os.environ.get("NVE_MEDIA") or ROOT.parent / "shared" / "media")
+CLIPS = sorted(p for p in FOLDER.glob("*/*") if p.is_file()) if FOLDER.is_dir() else []
+BROKEN = [p for p in CLIPS if "broken" in p.parent.name]
+SOUND = [p for p in CLIPS if p not in BROKEN]
+# Of these the other codecs' clips, which are decoded and encoded, only a few: they cost seconds each.
+COSTLY = ("hevc", "hdr", "av1", "prores", "phone")
+SAMPLE = [p for p in SOUND if not any(word in p.parent.name for word in COSTLY)] + [
+    p for p in SOUND if p.name in ("torchcodec__h265_video.mp4", "androidx__sample_av1.mp4", "fmtcorpus__apple-prores-422-hq.mov",
+                                   "fluentffmpeg__IMG_0034.MOV", "androidx__sample_rotate_and_reflect.mp4")
+]  # fmt: skip
+# Where libavformat's own times differ from frame to frame of what it decodes, there is nothing to compare with.
+UNCOMPARABLE = {"deeplabcut__vid.avi", "androidx__roadtrip-vp92-10bit.webm", "androidx__sample_with_pgs_subtitles.mkv"}
+
+pytestmark = pytest.mark.skipif(not CLIPS, reason=f"no real clips: {FOLDER} is not there (NVE_MEDIA names the folder)")
+
+
+def cuts(path: Path, duration: Fraction) -> list[tuple[Fraction, Fraction | None]]:
+    """One cut somewhere in the middle and one to the very end, the same in every run."""
+    chance = random.Random(zlib.crc32(path.name.encode()))
+    start = Fraction(chance.randrange(0, max(1, int(duration * 600))), 1000)
+    end = min(start + Fraction(chance.randrange(200, 1800), 1000), duration)
+    return [(start, end), (max(Fraction(0), duration - Fraction(3, 2)).limit_denominator(1000), None)]
+
+
+@pytest.mark.parametrize("path", SAMPLE, ids=lambda p: p.name)
+def test_a_cut_of_a_real_clip_is_exact_or_refused(path: Path, tmp_path: Path) -> None:
+    """The frames of a cut are those that a decode of the whole clip shows in the range: as many, at the same times, copies identical."""
+    file = source.FileSource(path)
+    info = index.of(file).media
+    for start, end in cuts(path, info.duration):
+        segment = {"start": str(start), **({"end": str(end)} if end is not None else {})}
+        asked = edit.Edit.model_validate({"segments": [segment]})
+        try:
+            made = engine.render(asked, [file], tmp_path, lambda *_: None)
+        except errors.Problem as problem:
+            if problem.kind in (errors.RANGE_EMPTY, errors.INVALID_RANGE):
+                continue
+            raise
+        verify.verify(made, asked)
+        if info.video is None or path.name in UNCOMPARABLE:
+            continue
+        expected = [f for f in looking.frames(path, numbered=False) if f.time >= start and (end is None or f.time < end)]
+        got = looking.frames(made.path, numbered=False)
+        assert len(got) == len(expected) == made.frames
+        assert sum(a.digest == b.digest for a, b in zip(expected, got, strict=True)) >= made.copied_frames
+        for a, b in zip(expected, got, strict=True):
+            assert abs((b.time - got[0].time) - (a.time - expected[0].time)) <= Fraction(2, 1000)
+        looking.strictly_decodes(made.path)
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda p: p.name)
+def test_a_broken_clip_is_never_a_wrong_success(path: Path, tmp_path: Path) -> None:
+    """Broken and hostile clips give a problem of the source's, or a result whose every frame decodes strictly; within seconds."""
+    began = time.monotonic()
+    for segment in ({}, {"start": "0.4", "end": "0.9"}):
+        asked = edit.Edit.model_validate({"segments": [segment]})
+        try:
+            made = engine.render(asked, [source.FileSource(path)], tmp_path, lambda *_: None)
+        except errors.Problem as problem:
+            if problem.code.startswith(("source_", "codec_", "range_")):
+                continue
+            raise
+        verify.verify(made, asked)
+        looking.strictly_decodes(made.path)
+        assert len(looking.frames(made.path, numbered=False)) == made.frames
+    assert time.monotonic() - began < 30  # two renders of a clip of at most 5 s, on a busy machine
