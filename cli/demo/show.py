@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli import figures, server, transfer, work
+from cli import figures, server, transfer, watch
 from cli.client import Client
 from cli.demo import clips
 from cli.failure import Failure, Usage
-from cli.screen import Screen
+from cli.screen import Bars, Screen
 
 if TYPE_CHECKING:
     from cli.demo.check import Piece, Verdict
@@ -51,64 +51,61 @@ class Step:
 
 @dataclass
 class Show:
-    """One run of the demo, step by step."""
+    """One run of the demo, step by step. `steps` are in the order of the table."""
 
     screen: Screen
     data: Path
     client: Client
+    bars: Bars
     steps: list[Step] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    #: what Ctrl-C has to cancel
+    running: set[str] = field(default_factory=set)
 
-    @contextlib.contextmanager
-    def step(self, name: str, asked: str) -> Iterator[Step]:
-        step, began = Step(name, asked), time.monotonic()
-        yield step
-        step.seconds = time.monotonic() - began
-        self.steps.append(step)
+    def trim(self, piece: Piece, asset: Future[str], step: Step) -> dict[str, Any]:
+        """Cut a piece out of a clip, as soon as that is there."""
+        from native.media import timecode
 
-    def upload(self, piece: Piece) -> str:
-        size = piece.path.stat().st_size
-        with self.step(f"upload {piece.path.name}", figures.size(size)) as step:
-            asset = work.uploaded(self.screen, self.client, self.data, [piece.path])[0]
+        request = {"source": asset.result(), "start": timecode.decimal(piece.start), "end": timecode.decimal(piece.end)}
+        return self.job(step, "trim", request)
+
+    def upload(self, path: Path, step: Step) -> str:
+        with _timed(step):
+            asset = transfer.upload(self.client, path, self.data / "uploads", self.bars.add(f"Uploading {path.name}", path.stat().st_size))
             step.got = self.client.asset(asset)["state"]
         return asset
 
     def job(self, step: Step, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Raises Failure when it does not succeed."""
-        job = work.follow(self.screen, self.client, self.client.submit(operation, request), ours=True)
-        step.take(job["result"])
+        with _timed(step):
+            job = self.client.submit(operation, request)
+            self.running.add(job["id"])
+            job = watch.shown(self.client, job, self.bars, step.name.capitalize(), ours=True)
+            self.running.discard(job["id"])
+            step.take(job["result"])
         for warning in job["warnings"]:
             self.screen.say(f"  note: {warning}")
         return job
 
-    def trim(self, piece: Piece, asset: str) -> dict[str, Any]:
-        from cli.demo import check
-        from native.media import timecode
-
-        frames = check.count(piece)
-        start, end = timecode.decimal(piece.start), timecode.decimal(piece.end)
-        with self.step(f"trim {piece.path.name}", f"[{start} s, {end} s): {frames} frames") as step:
-            job = self.job(step, "trim", {"source": asset, "start": start, "end": end})
-        if job["result"]["frames"] != frames:
-            self.problems.append(f"trim {piece.path.name}: {job['result']['frames']} frames instead of {frames}")
-        return job
-
     def save(self, job: Mapping[str, Any], path: Path) -> Path:
         result = job["result"]
-        with self.step("download", f"{figures.size(result['size'])}, SHA-256 {result['sha256'][:8]}…") as step:
-            with self.screen.bars() as bars:
-                bar = bars.add(f"Saving {path.name}", result["size"])
-                transfer.download(result, path, bar, lambda: self.client.job(job["id"])["result"]["url"])
+        with _timed(self.add(Step("download", f"{figures.size(result['size'])}, SHA-256 {result['sha256'][:8]}…"))) as step:
+            bar = self.bars.add(f"Saving {path.name}", result["size"])
+            transfer.download(result, path, bar, lambda: self.client.job(job["id"])["result"]["url"])
             step.got = "the same"
         return path
 
-    def check(self, name: str, asked: str, look: Any) -> None:
-        with self.step(name, asked) as step, self.screen.bars() as bars:
-            bar = bars.add("Comparing every frame", None)
-            verdict: Verdict = look()
+    def check(self, name: str, asked: str, look: Callable[[], Verdict]) -> None:
+        with _timed(self.add(Step(name, asked))) as step:
+            bar = self.bars.add("Comparing every frame", None)
+            verdict = look()
             step.got = verdict.words()
             bar.end(f"Compared {verdict.found} frames")
         self.problems += [f"{name}: {problem}" for problem in verdict.problems]
+
+    def add(self, step: Step) -> Step:
+        self.steps.append(step)
+        return step
 
 
 def run(screen: Screen, data: Path, files: Sequence[Path]) -> None:
@@ -116,17 +113,17 @@ def run(screen: Screen, data: Path, files: Sequence[Path]) -> None:
     began = time.monotonic()
     fresh = not all((data / "demo" / recipe.name).exists() for recipe in clips.RECIPES)
     with contextlib.ExitStack() as ready:
-        pool = ready.enter_context(concurrent.futures.ThreadPoolExecutor(1))
+        pool = ready.enter_context(ThreadPoolExecutor(1))
         # The clips are made while the server starts: the two wait for different things.
-        making = pool.submit(_brought if files else _made, list(files) if files else data / "demo")  # type: ignore[arg-type]
+        making = pool.submit(_brought, files) if files else pool.submit(_made, data / "demo")
         client = ready.enter_context(server.connected(screen, data, start=True))
         started = Step("start", "the local server", got="ready", seconds=time.monotonic() - began)
         if not making.done():
-            screen.say("Making two clips of 1080p video (once) …" if not files else "Looking at the clips …")
-        with _timed("clips", "two of 1080p, H.264" if not files else "yours") as made:
+            screen.say("Looking at the clips …" if files else "Making two clips of 1080p video (once) …")
+        with _timed(Step("clips", "yours" if files else "two of 1080p, H.264")) as made:
             pieces = making.result()
-            made.got = f"{len(pieces)} clips{', made before' if not files and not fresh else ''}"
-        show = Show(screen, data, client, [started, made])
+            made.got = f"{len(pieces)} clips{'' if files or fresh else ', made before'}"
+        show = Show(screen, data, client, ready.enter_context(screen.bars()), [started, made])
         film = _way(show, pieces)
     # Here the server that was started for this has been stopped again: that is part of the price.
     total = time.monotonic() - began
@@ -140,15 +137,14 @@ def run(screen: Screen, data: Path, files: Sequence[Path]) -> None:
     if show.problems:
         if not screen.as_json:
             _table(screen, show)
-        raise Failure(
-            f"The film is NOT what was asked for: {'; '.join(show.problems)}. It is in {film}.", code="not_exact", document=document
-        )
+        sentence = f"The film is NOT what was asked for: {'; '.join(show.problems)}. It is in {film}."
+        raise Failure(sentence, code="not_exact", document=document)
     screen.result(document, lambda: _tell(screen, show, film, total))
 
 
 @contextlib.contextmanager
-def _timed(name: str, asked: str) -> Iterator[Step]:
-    step, began = Step(name, asked), time.monotonic()
+def _timed(step: Step) -> Iterator[Step]:
+    began = time.monotonic()
     yield step
     step.seconds = time.monotonic() - began
 
@@ -159,13 +155,11 @@ def _way(show: Show, pieces: Sequence[Piece]) -> Path:
 
     room = show.data / "demo"
     room.mkdir(parents=True, exist_ok=True)
-    ids: dict[Path, str] = {}
-    for piece in pieces:
-        if piece.path not in ids:
-            ids[piece.path] = show.upload(piece)
-    cuts = [show.trim(piece, ids[piece.path]) for piece in pieces]
-    with show.step("merge", f"{len(cuts)} pieces: {sum(cut['result']['frames'] for cut in cuts)} frames") as step:
-        merged = show.job(step, "merge", {"sources": [cut["result"]["asset"] for cut in cuts], "output": {"name": "film.mp4"}})
+    cuts = _cuts(show, pieces)
+    frames = sum(cut["result"]["frames"] for cut in cuts)
+    sources = [cut["result"]["asset"] for cut in cuts]
+    step = show.add(Step("merge", f"{len(cuts)} pieces: {frames} frames"))
+    merged = show.job(step, "merge", {"sources": sources, "output": {"name": "film.mp4"}})
     film = show.save(merged, room / "film.mp4")
     if _alike(pieces):
         show.check("check", "every frame against the clips", lambda: check.film(film, pieces))
@@ -178,6 +172,38 @@ def _way(show: Show, pieces: Sequence[Piece]) -> Path:
         length += check.facts(path).duration
     show.check("check the film", f"lasts {float(length):.2f} s, decodes whole", lambda: check.lasts(film, length))
     return film
+
+
+def _cuts(show: Show, pieces: Sequence[Piece]) -> list[dict[str, Any]]:
+    """The pieces, cut side by side: two workers are what the local server has."""
+    from cli.demo import check
+
+    counts = [check.count(piece) for piece in pieces]
+    uploads = {
+        path: show.add(Step(f"upload {path.name}", figures.size(path.stat().st_size))) for path in dict.fromkeys(it.path for it in pieces)
+    }
+    trims = [
+        show.add(
+            Step(f"trim {piece.path.name}", f"[{figures.clock(float(piece.start))}, {figures.clock(float(piece.end))}): {count} frames")
+        )
+        for piece, count in zip(pieces, counts, strict=True)
+    ]
+    with ThreadPoolExecutor(2, "clip") as pool:
+        # In this order: a trim that waits for its upload has it before itself in the queue.
+        assets = {path: pool.submit(show.upload, path, step) for path, step in uploads.items()}
+        cutting = [pool.submit(show.trim, piece, assets[piece.path], step) for piece, step in zip(pieces, trims, strict=True)]
+        try:
+            cuts = [it.result() for it in cutting]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for job in list(show.running):
+                with contextlib.suppress(Failure):
+                    show.client.cancel(job)
+            raise
+    for piece, cut, count in zip(pieces, cuts, counts, strict=True):
+        if cut["result"]["frames"] != count:
+            show.problems.append(f"trim {piece.path.name}: {cut['result']['frames']} frames instead of {count}")
+    return cuts
 
 
 def _alike(pieces: Sequence[Piece]) -> bool:
