@@ -5,6 +5,7 @@ Positions are counted in samples from the output's beginning and never accumulat
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -53,20 +54,32 @@ class Span:
     end: int  # the tick after which nothing is heard
 
 
-def span(index: Index, track: Track, begin: Fraction, finish: Fraction, run_in: bool) -> Span:
-    """The packets heard in [begin, finish) seconds on the file's clock. With `run_in` the one before them too, at a negative time that
-    the edit list hides, because a decoder needs it for the first one."""
+def span(index: Index, track: Track, begin: Fraction, finish: Fraction, *, run_in: bool) -> Span:
+    """The packets heard in [begin, finish) seconds on the file's clock. With `run_in` those before them too, at negative times that
+    the edit list hides, because a decoder needs them for the first one."""
     tb, clock = _clock(track)
     first = max(0, bisect_right(clock, begin / tb) - 1)
-    if first < len(clock) - 1 and clock[first + 1] <= begin / tb:
-        first += 1
     last = bisect_left(clock, finish / tb)
-    if run_in:
-        first = max(0, first - 1)
+    length = _usual(clock)
+    if first == len(clock) - 1 and clock[first] + length <= begin / tb:
+        first = last  # the sound has ended before
+    elif run_in:
+        first = max(0, first - _run_in(track, length * tb))
     elif first < last - 1 and clock[first] < begin / tb:
         first += 1  # nothing hides the part before the beginning: start with the next whole packet
     shift = round(begin / tb)
     return Span(index, track, first, last, tb, [t - shift for t in clock[first:last]], round(finish / tb) - shift)
+
+
+def _usual(clock: Sequence[int]) -> int:
+    return (clock[-1] - clock[0]) // max(1, len(clock) - 1)
+
+
+def _run_in(track: Track, length: Fraction) -> int:
+    """Packets that a decoder needs before the first one that is heard."""
+    if track.stream.codec == "opus":
+        return max(1, math.ceil(Fraction(80, 1000) / length)) if length else 4  # RFC 7845: 80 ms
+    return 2 if "HE" in (track.stream.profile or "") else 1
 
 
 def _clock(track: Track) -> tuple[Fraction, Sequence[int]]:

@@ -12,33 +12,17 @@ from typing import Any
 
 import av
 import av.error
-import av.filter
 from av.container import OutputContainer
 
 from native import errors
-from native.media import audio, demuxer, encode, mux, nal, packets, splice
+from native.media import audio, copies, demuxer, encode, extras, mux, nal, packets
 from native.media.edit import Edit
 from native.media.index import Track
 from native.media.plan import Copy, Encode, NotCopyable, Part, Plan, Source
+from native.media.promise import Promise
 
 Report = Callable[[int, int], None]
 ENOUGH = 0.9  # of a source whose packets are not frames one by one: fewer frames than this mean damage
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What the finished file must be, said before it is looked at."""
-
-    times: Sequence[int]  # ticks of `time_base` at which frames are shown, from 0
-    time_base: Fraction
-    end: int  # tick where the last frame ends
-    seams: Sequence[int]  # ticks where a copied run meets an encoded one
-    sounds: int
-    sound_seconds: Fraction
-    copied: int
-    encoded: int
-    guessed: bool = False  # the source's times could not be trusted, so the number of frames is not promised
-    slack: Fraction = Fraction(0)  # seconds by which the container may round a time
 
 
 @dataclass
@@ -93,7 +77,8 @@ class _Writing:
                 streams.append(self._picture(out))
             sounds = self._sounds(out)
             streams += sounds
-            self._describe(out)
+            streams += extras.subtitles(out, self.template, self.first.index, plan, self.lengths[0])
+            extras.describe(out, self.template, self.first.index, plan, self.lengths[0])
             for packet in mux.interleaved(streams):
                 out.mux_one(packet)
         except (av.error.FFmpegError, ValueError) as exc:
@@ -159,7 +144,7 @@ class _Writing:
         elif track.stream.codec == "hevc" and self.job.container in ("mp4", "mov"):
             # hvc1 is what Apple plays; its parameter sets are in the record, which the index has required
             stream.codec_context.codec_tag = "hev1" if track.stream.tag in ("hev1", "dvhe") else "hvc1"
-        _say(stream, track)
+        extras.name(stream, track)
         return stream, self._timed()
 
     def _timed(self) -> Iterator[av.Packet]:
@@ -201,7 +186,7 @@ class _Writing:
             source = self.job.sources[part.source]
             for piece in part.pieces:
                 if isinstance(piece, Copy):
-                    coded = _run(source, piece)
+                    coded = copies.run(source, piece)
                 else:
                     assert self.boundary is not None
                     coded = self.boundary.encode(source, piece, _times_of(part, piece))
@@ -245,7 +230,7 @@ class _Writing:
             self.plan.warnings.append("The rotation of the picture is not kept in this container.")
         if target.pixel_format != facts.pixel_format:
             self.plan.warnings.append(f"The pixels were converted from {facts.pixel_format} to {target.pixel_format}.")
-        _say(stream, track)
+        extras.name(stream, track)
         return stream, self._encoded_packets(stream)
 
     def _encoded_packets(self, stream: Any) -> Iterator[av.Packet]:
@@ -280,10 +265,11 @@ class _Writing:
             index, part = self.first.index, self.plan.parts[0]
             run = audio.span(index, only, part.begin, part.begin + self.lengths[0], run_in=container in ("mp4", "mov"))
             if run.first >= run.last:
+                self.plan.warnings.append(f"Sound track {n + 1} is silent in the range and was left out.")
                 return None
             stream: Any = out.add_stream_from_template(self.template.streams[only.stream.index])
             stream.time_base = run.time_base
-            _say(stream, only)
+            extras.name(stream, only)
             return stream, audio.copied(run)
         usable = [t for t in known if t.stream.codec != "unknown"]
         if not usable:
@@ -295,47 +281,9 @@ class _Writing:
         stream = out.add_stream(made.codec, rate=made.rate, layout=made.layout)
         stream.codec_context.bit_rate = made.bit_rate
         stream.time_base = Fraction(1, made.rate)
-        _say(stream, usable[0])
+        extras.name(stream, usable[0])
         heard = [t if t is not None and t.stream.codec != "unknown" else None for t in tracks]
         return stream, audio.encoded(self.job.sources, self.plan.parts, heard, lengths=self.lengths, out=stream, made=made)
-
-    # the rest ---------------------------------------------------------------------------------------------------------------------
-
-    def _describe(self, out: OutputContainer) -> None:
-        """Title and the like, chapters; a warning for every stream that is left out."""
-        leave = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
-        out.metadata.update({k: v for k, v in self.template.metadata.items() if k.lower() not in leave})
-        if len(self.plan.parts) == 1:
-            out.set_chapters(self._chapters())
-        left = [s for s in self.first.index.media.streams if self._left_out(s.index)]
-        names = sorted({_named(s) for s in left})
-        if names:
-            self.plan.warnings.append(f"Left out: {', '.join(names)}.")
-
-    def _left_out(self, number: int) -> bool:
-        index = self.first.index
-        kept = {t.stream.index for t in index.audio} | ({self.first.track.stream.index} if self.first.track else set())
-        return number not in kept
-
-    def _chapters(self) -> list[Any]:
-        part, length = self.plan.parts[0], self.lengths[0]
-        chapters = []
-        for number, chapter in enumerate(self.template.chapters()):
-            tb = chapter["time_base"] or Fraction(1, 1000)
-            start = max(Fraction(0), chapter["start"] * tb - part.begin)
-            end = min(length, chapter["end"] * tb - part.begin)
-            if end > start:
-                scale = Fraction(1, 1000)
-                chapters.append(
-                    {
-                        "id": number + 1,
-                        "start": round(start / scale),
-                        "end": round(end / scale),
-                        "time_base": scale,
-                        "metadata": chapter["metadata"],
-                    }
-                )
-        return chapters
 
     def _promise(self, sounds: int) -> Promise:
         times, seams = array("q"), []
@@ -368,54 +316,3 @@ class _Writing:
 
 def _times_of(part: Part, piece: Encode) -> Sequence[int]:
     return part.times[bisect_left(part.times, piece.start) : bisect_left(part.times, piece.end)]
-
-
-def _run(source: Source, piece: Copy) -> Iterator[encode.Coded]:
-    """A copied run. H.264 is looked at while it passes: damaged packets and parameter sets that change on the way end the copy."""
-    track = source.track
-    assert track is not None
-    if track.stream.codec != "h264":
-        for sample in packets.read(source.index, track, piece.first, piece.last):
-            yield encode.Coded(sample.data, sample.pts, sample.key)
-        return
-    config = nal.config(track.extradata)
-    assert config is not None
-    known, width = {*config.sps, *config.pps}, config.width
-    for sample in packets.read(source.index, track, piece.first, piece.last):
-        data = sample.data
-        try:
-            kinds = nal.kinds(data, width) if width else {nal.SPS}
-        except nal.Broken as exc:
-            raise NotCopyable("some of its packets are damaged") from exc
-        if nal.SPS in kinds or nal.PPS in kinds:
-            units = splice.units_of(track, data)
-            if any(u[0] & 31 in (nal.SPS, nal.PPS) and u not in known for u in units):
-                raise NotCopyable("its parameter sets change on the way")
-            kinds = {u[0] & 31 for u in units}
-            if not width:
-                # start codes become lengths; the sets are in the file's header, and delimiters have no place in MP4
-                data = nal.join([u for u in units if u[0] & 31 not in (nal.SPS, nal.PPS, nal.AUD)])
-        if not kinds & {1, 2, 5}:
-            raise NotCopyable("some of its packets are damaged")
-        yield encode.Coded(data, sample.pts, nal.IDR in kinds)
-
-
-def _named(stream: Any) -> str:
-    if stream.cover:
-        return "the cover picture"
-    names = {
-        "video": "further video tracks",
-        "subtitle": "subtitles",
-        "data": "data tracks",
-        "attachment": "attachments",
-        "audio": "sound of an unknown kind",
-    }
-    return names[stream.kind]
-
-
-def _say(stream: Any, track: Track) -> None:
-    """Language, title and the default mark of a track."""
-    if track.stream.language:
-        stream.metadata["language"] = track.stream.language
-    if track.stream.title:
-        stream.metadata["title"] = track.stream.title

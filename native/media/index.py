@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import weakref
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -99,14 +99,17 @@ def build(blocks: Blocks) -> Index:
         return _index(blocks, kind, container, tracks)
 
 
-_known: weakref.WeakKeyDictionary[Readable, Index] = weakref.WeakKeyDictionary()
+_known: OrderedDict[int, Index] = OrderedDict()
+KEPT = 64  # indexes remembered; one of a long film takes 30 MB
 
 
 def of(source: Readable) -> Index:
-    """The index of a source, built once for as long as the source object lives."""
-    found = _known.get(source)
-    if found is None:
-        found = _known[source] = build(Blocks(source))
+    """The index of a source object, built once."""
+    found = _known.get(id(source))
+    if found is None or found.blocks.source is not source:
+        found = _known[id(source)] = build(Blocks(source))
+        while len(_known) > KEPT:
+            _known.popitem(last=False)
     return found
 
 

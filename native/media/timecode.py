@@ -67,7 +67,8 @@ def parse(value: object, field: str | None = None) -> Time:
     if isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
         raise errors.INVALID_RANGE(f"A time has at most {MAX_DIGITS} digits.", field=field)
     text = str(value)
-    if sum(c.isdigit() for c in text) > MAX_DIGITS and not isinstance(value, Fraction):
+    # the two numbers of a fraction are counted apart
+    if any(sum(c.isdigit() for c in number) > MAX_DIGITS for number in text.split("/", 1)):
         raise errors.INVALID_RANGE(f"A time has at most {MAX_DIGITS} digits.", field=field)
     if found := _FRAMES.fullmatch(text):
         return Frames(int(found[1]))
@@ -88,7 +89,7 @@ def decimal(value: Fraction) -> str:
     while rest % 5 == 0:
         rest, fives = rest // 5, fives + 1
     places = max(twos, fives)
-    if rest != 1 or places > MAX_DIGITS:
+    if rest != 1 or places + len(str(abs(value) // 1)) > MAX_DIGITS:
         return f"{value.numerator}/{value.denominator}"
     if not places:
         return str(value.numerator)
