@@ -1,11 +1,16 @@
 """Results of asynchronous calls, posted to where their callers want them."""
 
+import datetime
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.services.gateway.conftest import until
 
@@ -126,6 +131,37 @@ def test_a_silent_receiver_does_not_hold_up_the_queue(trusting):
         ask(trusting, "echo", receiver.url, "quick")
 
         assert until(lambda: receiver.got, "the other result", within=5)
+
+
+def certificate(name, folder):
+    """A certificate that signs itself, for one name, as server's file; it is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(
+        subject, subject, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(hours=1)
+    )
+    signed = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False).sign(key, hashes.SHA256())
+    pem = signed.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "authority.pem").write_bytes(pem)
+    (folder / "server.pem").write_bytes(private + pem)
+
+
+def test_the_certificate_must_be_the_names(start, tmp_path):
+    """The connection goes to the checked address, and its certificate must still be that of the name in the address."""
+    certificate("localhost", tmp_path)
+    gateway = start(GATEWAY_CALLBACK_PRIVATE="1", SSL_CERT_FILE=str(tmp_path / "authority.pem"), **QUICK)
+    with Receiver() as receiver:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "server.pem")
+        receiver.server.socket = context.wrap_socket(receiver.server.socket, server_side=True)
+        ask(gateway, "echo", receiver.url.replace("http", "https"), "other-name")
+        until(lambda: gateway.metric("gateway_callbacks_total", outcome="failed") == 1, "a failure")
+        ask(gateway, "echo", receiver.url.replace("http://127.0.0.1", "https://localhost"), "its-name")
+        until(lambda: receiver.got, "the result")
+
+        assert [headers["X-Call-Id"] for _, headers, _ in receiver.got] == ["its-name"]
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,8 @@ def main():
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     server.serve_forever(poll_interval=0.05)
-    time.sleep(0.1)
+    for _ in range(MAX_INFLIGHT):  # calls under way get their last word
+        INFLIGHT.acquire(timeout=1)
     note(event="stop")
 
 
