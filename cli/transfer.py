@@ -249,6 +249,8 @@ class _Fetching:
 
         def fetch() -> None:
             nonlocal at
+            if at == end:
+                return  # the connection broke after the last byte
             url = self._url
             with http.stream("GET", url, headers={"Range": f"bytes={at}-{end - 1}", "Accept-Encoding": "identity"}) as answer:
                 if answer.status_code == 403:
@@ -258,7 +260,7 @@ class _Fetching:
                 answer.raise_for_status()
                 if answer.headers.get("content-range") != f"bytes {at}-{end - 1}/{self._size}":
                     raise Failure("The store sent something else than the result: try again.")
-                for piece in answer.iter_bytes(_PIECE):
+                for piece in answer.iter_raw():
                     if self._stop.is_set() or at + len(piece) > end:
                         raise Failure("The download was stopped.")
                     os.pwrite(self._file, piece, at)

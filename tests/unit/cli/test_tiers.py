@@ -96,8 +96,12 @@ def test_the_command_ends_as_the_tests_do(
     (folder / "test_it.py").write_text(text)
     monkeypatch.setattr(tiers, "ROOT", tmp_path)
     assert main(["test", "unit"]) == code
-    seen = capfd.readouterr()
-    assert seen.out.splitlines()[-1] == last
-    assert main(["test", "unit", "--json"]) == code
-    document = json.loads(capfd.readouterr().out)
-    assert f"{document['passed']} passed, {document['failed']} failed, {document['skipped']} skipped" == last
+    assert capfd.readouterr().out.splitlines()[-1] == last
+
+
+def test_the_document_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """With --json the counts are the only thing on stdout."""
+    monkeypatch.setattr(tiers, "ROOT", tmp_path)
+    (tmp_path / "tests" / "unit").mkdir(parents=True)
+    assert main(["test", "unit", "--json"]) == 1
+    assert json.loads(capfd.readouterr().out)["tiers"][0]["why"] == "it has no tests yet"
