@@ -103,11 +103,11 @@ _known: OrderedDict[int, Index] = OrderedDict()
 KEPT = 64  # indexes remembered; one of a long film takes 30 MB
 
 
-def of(source: Readable) -> Index:
-    """The index of a source object, built once."""
+def of(source: Readable, blocks: Blocks | None = None) -> Index:
+    """The index of a source object, built once; from `blocks` of it that were read already, if there are any."""
     found = _known.get(id(source))
     if found is None or found.blocks.source is not source:
-        found = _known[id(source)] = build(Blocks(source))
+        found = _known[id(source)] = build(blocks or Blocks(source))
         while len(_known) > KEPT:
             _known.popitem(last=False)
     return found
@@ -123,17 +123,21 @@ def keyframes(source: Readable) -> list[Fraction]:
     return [t * track.time_base - index.start for t in sorted(marked)]
 
 
-def facts(blocks: Blocks) -> MediaInfo:
-    """What a source is, from its header alone where that says enough."""
+def facts(source: Readable) -> MediaInfo:
+    """What a source is, from its header alone where that says enough. Raises what `build` raises."""
+    known = _known.get(id(source))
+    if known is not None and known.blocks.source is source:
+        return known.media
+    blocks = Blocks(source)
     kind = demuxer.format_of(blocks)
-    if kind.demuxer == "mov" and boxes.read(blocks) is not None:
-        return build(blocks).media
+    if kind.demuxer == "mov":
+        return of(source, blocks).media
     _check_size(blocks, kind)
     with demuxer.open_(blocks, kind) as container:
-        if container.duration is None or container.duration <= 0 or kind.demuxer == "mov":
-            return build(blocks).media
-        tracks = {s.index: Track(_stream(s), _extradata(s), _decoder(s)) for s in container.streams}
-        return _index(blocks, kind, container, tracks).media
+        if container.duration is not None and container.duration > 0:
+            tracks = {s.index: Track(_stream(s), _extradata(s), _decoder(s)) for s in container.streams}
+            return _index(blocks, kind, container, tracks).media
+    return of(source, blocks).media
 
 
 def _from_tables(container: InputContainer, tables: list[boxes.Table]) -> dict[int, Track] | None:
@@ -166,6 +170,8 @@ def _by_reading(container: InputContainer) -> dict[int, Track]:
             if packet.size == 0 or packet.stream_index not in tracks:
                 continue
             track = tracks[packet.stream_index]
+            if packet.has_sidedata("new_extradata"):
+                raise errors.SOURCE_UNSUPPORTED("The source changes its format on the way, which is not supported.")
             pts, dts = packet.pts, packet.dts
             if pts is None:
                 track.unreliable = "some packets do not say when they are shown"
@@ -208,6 +214,8 @@ def _index(blocks: Blocks, kind: demuxer.Format, container: InputContainer, trac
     streams = [t.stream for t in tracks.values()]
     if not any(s.kind in ("video", "audio") and not s.cover for s in streams):
         raise errors.SOURCE_UNSUPPORTED("The source holds neither video nor sound.")
+    if any(s.tag in ("encv", "enca") for s in streams):
+        raise errors.SOURCE_UNSUPPORTED("The source is encrypted.")
     for stream in streams:
         if (stream.width or 0) * (stream.height or 0) > demuxer.MAX_PIXELS:
             raise errors.SOURCE_TOO_COMPLEX("The picture of the source is too large.")
@@ -236,6 +244,9 @@ def _span(track: Track, stream: av.stream.Stream) -> tuple[Fraction, Fraction | 
     tb = track.time_base
     if track.pts:
         shown = [t for t in track.pts if track.shown(t)] or list(track.pts)
+        if track.stream.kind == "audio" and track.pts[0] < track.hidden_before < shown[0]:
+            # the edit begins within a packet
+            return track.hidden_before * tb, (max(shown) + track.last) * tb
         return min(shown) * tb, (max(shown) + track.last_shown(max(shown))) * tb
     if stream.start_time is None:
         return None

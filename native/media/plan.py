@@ -120,6 +120,10 @@ def make(edit: Edit, sources: Sequence[Source], force_encode: str | None = None)
     used = [sources[s.source] for s in edit.segments]
     if any(source.track is None for source in used):
         return _sound_only(edit, sources)
+    for source in used:
+        # What cannot be decoded cannot be proven either, so it is not even copied.
+        if source.track is not None and (source.track.decoder is None or not source.track.stream.width):
+            raise errors.CODEC_UNSUPPORTED(f"Video of the kind {source.track.stream.codec} is not supported.")
     reason = force_encode if force_encode is not None else _not_copyable(container, used)
     if mode != "encode" and reason is None:
         warnings: list[str] = []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from native.media import index
 from native.media.info import MediaInfo, Stream
-from native.media.source import Blocks, Readable
+from native.media.source import Readable
 
 __all__ = ["MediaInfo", "Stream", "probe"]
 
 
 def probe(source: Readable) -> MediaInfo:
     """The facts of a source. Raises SOURCE_EMPTY, SOURCE_UNSUPPORTED, SOURCE_TRUNCATED, SOURCE_UNREADABLE or SOURCE_TOO_COMPLEX."""
-    return index.facts(Blocks(source))
+    return index.facts(source)

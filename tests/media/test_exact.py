@@ -163,3 +163,26 @@ def test_few_bytes_of_a_long_source_are_read(folder: Path, tmp_path: Path) -> No
     asked = edit.Edit.model_validate({"segments": [{"start": "5.1", "end": "5.9"}]})
     engine.render(asked, [file], tmp_path, lambda *_: None)
     assert file.bytes_read < file.size // 4
+
+
+def test_encrypted_and_unknown_video_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Video that cannot be decoded is neither copied blindly nor an accident."""
+    plain = clips.make(clips.H264["gop30"], folder).read_bytes()
+    for tag, kind in ((b"encv", errors.SOURCE_UNSUPPORTED), (b"zzzz", errors.CODEC_UNSUPPORTED)):
+        clip = tmp_path / f"{tag.decode()}.mp4"
+        clip.write_bytes(plain.replace(b"avc1\0\0\0\0\0\0\0\1", tag + b"\0\0\0\0\0\0\0\1"))
+        with pytest.raises(errors.Problem) as caught:
+            render([clip], tmp_path, {"start": "1", "end": "2"})
+        assert caught.value.kind is kind
+
+
+@pytest.mark.parametrize("name", ["gop30", "moov_last", "matroska", "fragmented", "mpeg4"])
+@pytest.mark.parametrize("keep", [0.3, 0.8])
+def test_a_source_that_ends_too_soon_is_never_a_short_success(name: str, keep: float, folder: Path, tmp_path: Path) -> None:
+    """A file that was cut off is named so, whatever its container."""
+    clip = clips.make({**clips.H264, **clips.OTHERS}[name], folder)
+    short = tmp_path / f"short{clip.suffix}"
+    short.write_bytes(clip.read_bytes()[: int(clip.stat().st_size * keep)])
+    with pytest.raises(errors.Problem) as caught:
+        render([short], tmp_path, {})
+    assert caught.value.kind is errors.SOURCE_TRUNCATED
