@@ -40,11 +40,15 @@ def sockets(home: Home) -> list[Path]:
 
 
 def processes(home: Home) -> list[int]:
-    """Every living process that belongs to the stack of a data directory, the supervisor's own too."""
+    """Every living process that belongs to the stack of a data directory, the supervisor's own too.
+
+    Found by their mark, their command line and where they run: Valkey writes over the first two.
+    """
     found = [identity.pid for identity in child.marked(home.path)]
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            command.append(os.readlink(entry / "cwd"))
         except OSError:
             continue
         if any(part.startswith(str(home.path)) or part.endswith(f"={home.path}") or str(home.path) + "/" in part for part in command):

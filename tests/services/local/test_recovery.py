@@ -157,11 +157,11 @@ def test_a_stranger_with_a_recorded_pid_is_left_alone(new_home: Homes) -> None:
         lock = home.path / "postgres/postmaster.pid"
         lock.write_text(f"{stranger.pid}\n{home.path / 'postgres'}\n1\n{home.ports['postgres']}\n\n127.0.0.1\n")
 
-        running = stack.start(home)
-
-        assert running.started
-        assert stranger.poll() is None
-        stranger.kill()
+        try:
+            assert stack.start(home).started
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
 
 
 @pytest.mark.parametrize("moment", [0.05, 0.3, 0.7])
