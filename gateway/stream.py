@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -130,6 +130,7 @@ class Stream:
         self._room = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._down = False
+        self._stopping = False
 
     # -- putting in
 
@@ -149,22 +150,19 @@ class Stream:
         self._tasks = [asyncio.create_task(work(), name=f"{work.__name__} {self.name}") for work in (self._read, self._keep)]
 
     async def stop_reading(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stopping = True
+        await _end(self._tasks)
 
     async def stop(self, within_seconds: float) -> None:
         """What is in hand may end; the rest stays pending, and whoever bears our name or finds it idle takes it."""
         busy = [task for message, task in self._in_hand.items() if message not in self._resting]
         if busy:
             await asyncio.wait(busy, timeout=within_seconds)
-        for task in list(self._in_hand.values()):
-            task.cancel()
-        await asyncio.gather(*self._in_hand.values(), return_exceptions=True)
+        await _end(self._in_hand.values())
 
     async def _read(self) -> None:
         recovered = False
-        while True:
+        while not self._stopping:
             await self._have_room()
             try:
                 if not recovered:
@@ -301,7 +299,7 @@ class Stream:
 
     async def _keep(self) -> None:
         """Beat for what is in hand, look for what others dropped, forget consumers that are gone."""
-        while True:
+        while not self._stopping:
             await asyncio.sleep(self._settings.queue_beat_seconds)
             with contextlib.suppress(*TROUBLE):
                 held = [*self._in_hand, *(message.id for message in self._backlog)]
@@ -337,6 +335,15 @@ class Stream:
         if self._down:
             self._down = False
             log.event(logger, logging.INFO, "redis answers again", queue=self.name)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until they have ended: redis-py loses a cancellation that meets it while it connects."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.1)
 
 
 def _no_group(exc: Exception) -> bool:

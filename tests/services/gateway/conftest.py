@@ -128,12 +128,14 @@ class Gateway:
                 self.process.wait(5)
 
     def close(self) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.stop()
+        """Stop it, and see that nothing is left."""
         self.client.close()
-        left = self.replicas()
-        for process in left:
-            process.kill()
+        try:
+            self.stop()
+        finally:
+            left = self.replicas()
+            for process in left:
+                process.kill()
         assert not left, "the gateway left functions behind"
 
 
