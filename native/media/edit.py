@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from native import errors
-from native.media.probe import MediaInfo
+from native.media.info import MediaInfo
 from native.media.timecode import Frames, Seconds, Time, TimeField
 
 Mode = Literal["exact", "instant", "keyframe", "encode"]

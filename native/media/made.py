@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from native.media.probe import Stream
+from native.media.info import Stream
 from native.media.timecode import Rational
 
 

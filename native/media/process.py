@@ -21,8 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio_ffmpeg
-
 from native.media import sandbox
 
 WORKER = "native.media.worker"
@@ -48,7 +46,12 @@ os.register_at_fork(after_in_child=_renew_starter)
 @functools.cache
 def ffmpeg_path() -> str:
     """The FFmpeg program: `NVE_FFMPEG`, else the one that the imageio-ffmpeg wheel carries."""
-    return os.environ.get("NVE_FFMPEG") or imageio_ffmpeg.get_ffmpeg_exe()
+    if given := os.environ.get("NVE_FFMPEG"):
+        return given
+    # Only who makes media needs it; a function that answers at once starts without.
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.get_ffmpeg_exe()
 
 
 @dataclass(frozen=True)
