@@ -69,7 +69,7 @@ def load() -> Settings:
     """The gateway's settings. Raises `settings.Unset` with one sentence per wrong variable."""
     given: dict[str, Any] = {}
     for name in Settings.model_fields:
-        value = settings._value(name.upper())
+        value = settings.value(name.upper())
         if value is not None:
             given[name] = value
     try:

@@ -42,7 +42,6 @@ class Settings(BaseModel):
     ring_after_seconds: float = 30.0
     max_lost_workers: int = 3
     job_deadline_seconds: float = 3600.0
-    shutdown_grace_seconds: float = 1.5
 
     # what one owner may do
     max_queued_jobs: int = 100
@@ -68,7 +67,8 @@ class Unset(Exception):
     """A setting is missing or wrong. The text names the variable and says what it should be."""
 
 
-def _value(name: str) -> str | None:
+def value(name: str) -> str | None:
+    """One setting as text, from wherever it is given; None when it is not. Raises `Unset`."""
     if name in os.environ:
         return os.environ[name]
     path = os.environ.get(f"{name}_FILE")
@@ -86,9 +86,9 @@ def load() -> Settings:
     """The process's settings. Raises `Unset` with one sentence per wrong variable."""
     given: dict[str, Any] = {}
     for field in Settings.model_fields:
-        value = _value(field.upper())
-        if value is not None:
-            given[field] = value
+        found = value(field.upper())
+        if found is not None:
+            given[field] = found
     try:
         return Settings(**given)
     except ValidationError as exc:

@@ -6,7 +6,7 @@ Retry-After), and on SIGTERM it stops taking work, lets the handler finish or ha
 A handler may have two more attributes: `handle.warm()`, called once in the background when the function starts, and
 `handle.stop(grace_seconds)`, called when it is asked to end.
 
-Environment: PORT (8080), BIND (0.0.0.0), METRICS_PORT (8081), MAX_INFLIGHT (4), MAX_BODY_BYTES (1 MiB), GRACE_SECONDS (3),
+Environment: PORT (8080), BIND (0.0.0.0), METRICS_PORT (8081), MAX_INFLIGHT (4), MAX_BODY_BYTES (1 MiB), SHUTDOWN_GRACE_SECONDS (3),
 FUNCTION_DIR (the folder `function` beside this file), FUNCTION_NAME.
 """
 
@@ -33,6 +33,8 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 METHODS = ["GET", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"]
 # Requests that only ask how we are need threads of their own, or a full function would look dead.
 SPARE_THREADS = 4
+# For the last bytes of the last answers to leave.
+CLOSE_SECONDS = 0.2
 
 REQUESTS = Counter("http_requests_total", "Requests answered", ["code", "method"])
 SECONDS = Histogram(
@@ -161,7 +163,7 @@ class Server:
     def run(self, bind: str, port: int, stop: Callable[[float], None] | None) -> None:
         """Serve until SIGTERM or SIGINT, then drain for at most the grace."""
         server = wsgi.Server((bind, port), self.app, numthreads=self._max_inflight + SPARE_THREADS, request_queue_size=256)
-        server.shutdown_timeout = 1.0
+        server.shutdown_timeout = CLOSE_SECONDS
 
         def drain() -> None:
             deadline = time.monotonic() + self._grace
@@ -169,7 +171,11 @@ class Server:
                 stop(self._grace)
             while self._inflight and time.monotonic() < deadline:
                 time.sleep(0.02)  # a drain has no event to wait for: requests end one by one
-            server.stop()
+            closing = threading.Thread(target=server.stop, daemon=True)
+            closing.start()
+            closing.join(CLOSE_SECONDS)
+            # Nothing is left that is worth waiting for, and threads that wait for idle clients would make us.
+            os._exit(0)
 
         def terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- the signature of a signal handler
             if not self._stopping.is_set():
@@ -189,7 +195,7 @@ def main() -> None:
         handler.handle,
         max_inflight=int(os.environ.get("MAX_INFLIGHT", "4")),
         max_body=int(os.environ.get("MAX_BODY_BYTES", str(1 << 20))),
-        grace=float(os.environ.get("GRACE_SECONDS", "3")),
+        grace=float(os.environ.get("SHUTDOWN_GRACE_SECONDS", "3")),
     )
     bind = os.environ.get("BIND", "0.0.0.0")  # noqa: S104 -- a container's only way in; the local stack sets 127.0.0.1
     metrics_port = int(os.environ.get("METRICS_PORT", "8081"))
