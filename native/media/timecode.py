@@ -7,6 +7,7 @@ writes times that no decimal can hold.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -94,6 +95,11 @@ def decimal(value: Fraction) -> str:
         return str(value.numerator)
     digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
     return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+
+
+def first_at(times: Sequence[Fraction] | Sequence[int], moment: Fraction | int) -> int:
+    """The index of the first of the sorted `times` that is not before `moment`."""
+    return bisect_left(times, moment)  # type: ignore[type-var]
 
 
 def _validate(value: object, info: ValidationInfo) -> Time:
