@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import model_validator
+
 from native import errors
 from native.media.edit import Edit, Mode, Output, Segment
 from native.media.info import MediaInfo
@@ -41,16 +43,27 @@ class Clips(Request):
             first.setdefault(clip.asset, f"{clip.place}{clip.named}")
         return [(field, asset) for asset, field in first.items()]
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Clips:
+        """Nonsense is refused even where the source's length is not known."""
+        for clip in self.clips():
+            _segment(clip, 0)
+        return self
+
+
+def _segment(clip: Clip, source: int, media: Sequence[MediaInfo] | None = None) -> Segment:
+    """A clip as a segment, held against its source's facts if they are given. Raises INVALID_RANGE with the clip's place."""
+    try:
+        segment = Segment(source=source, start=clip.start, end=clip.end)
+        if media is not None:
+            Edit(segments=(segment,)).check(media)
+    except errors.Problem as problem:
+        raise problem.kind(problem.detail, field=f"{clip.place}{problem.field}") from None
+    return segment
+
 
 def plan(request: Clips, media: Sequence[MediaInfo]) -> Edit:
     """The edit a request asks for. Raises INVALID_RANGE with the place of the first clip that its source does not have."""
     number = {asset: n for n, (_, asset) in enumerate(request.sources())}
-    segments: list[Segment] = []
-    for clip in request.clips():
-        try:
-            segment = Segment(source=number[clip.asset], start=clip.start, end=clip.end)
-            Edit(segments=(segment,)).check(media)
-        except errors.Problem as problem:
-            raise problem.kind(problem.detail, field=f"{clip.place}{problem.field}") from None
-        segments.append(segment)
-    return Edit(segments=tuple(segments), mode=request.mode, output=request.output)
+    segments = tuple(_segment(clip, number[clip.asset], media) for clip in request.clips())
+    return Edit(segments=segments, mode=request.mode, output=request.output)

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ logger = logging.getLogger("flow")
 FINISH_SECONDS = 60.0
 # How often a waiting reader looks when Redis does not wake it: progress is never older than this.
 POLL_SECONDS = 0.5
+# How often who waits for a job tries whether it may be done here: it may have been handed back, or be due again after a back-off.
+CLAIM_SECONDS = 2.0
 # What an output may have beyond four times its sources: a small source can need a large encode.
 OUTPUT_ALLOWANCE_BYTES = 1 << 30
 
@@ -93,7 +95,7 @@ def _attempt(operation: Operation, services: Services, attempt: Attempt) -> None
     request = operation.parse(attempt.job.request)
     with running.watch(services, attempt) as watch, workspace(services.settings.workspace_dir, attempt) as room:
         assets = [services.assets.get(attempt.job.owner, asset) for _, asset in request.sources()]
-        sources = [services.objects.reader(asset.bucket, asset.key, asset.size) for asset in assets]
+        sources = [services.objects.reader(asset.bucket, asset.key, asset.size, cancelled=watch.over) for asset in assets]
         with session.open(sources, room, limits(services, assets), watch.progress) as media:
             watch.may_kill(media.kill)
             with watch.stage("probing"):
@@ -145,7 +147,9 @@ def _ending(services: Services, attempt: Attempt) -> Iterator[None]:
 
 def _failed(services: Services, attempt: Attempt, problem: errors.Problem) -> None:
     # A store or a database that does not answer may answer later; damaged media stay damaged.
-    retryable = problem.kind in {errors.STORAGE_UNAVAILABLE, errors.DATABASE_UNAVAILABLE, errors.INTERNAL}
+    # A fault of ours is tried once more, in case it was the moment's.
+    passing = problem.kind in {errors.STORAGE_UNAVAILABLE, errors.DATABASE_UNAVAILABLE}
+    retryable = passing or (problem.kind is errors.INTERNAL and not attempt.job.failures)
     ours = _insist(lambda: services.jobs.fail(attempt, problem.summary(), retryable=retryable))
     log.event(logger, logging.WARNING, "attempt failed", code=problem.code, detail=problem.detail, retryable=retryable)
     if ours and services.jobs.get(attempt.job.owner, attempt.job.id).state == "failed":
@@ -166,7 +170,8 @@ def _removed_if_unwanted(services: Services, key: str) -> Iterator[None]:
     try:
         yield
     except (running.Cancelled, running.Stale, running.Stopping):
-        services.objects.delete(services.settings.s3_outputs_bucket, key)
+        with suppress(errors.Problem):  # why we end matters more, and the sweep finds what is left
+            services.objects.delete(services.settings.s3_outputs_bucket, key)
         raise
 
 
@@ -250,6 +255,20 @@ def _count(operation: str, result: dict[str, Any]) -> None:
         metrics.FRAMES.labels(operation, how).inc(result[f"{how}_frames"])
     metrics.SOURCE_BYTES.labels(operation).inc(result["source_bytes"])
     metrics.SOURCE_BYTES_READ.labels(operation).inc(result["source_bytes_read"])
+
+
+def see_through(operation: Operation, services: Services, owner: str, job_id: str, seconds: float) -> Job:
+    """Do the job here, or see it done elsewhere; whenever it waits for a worker, be that worker.
+
+    The job as it is when it has ended, after so long, or when this process is asked to stop.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        work(operation, services, job_id)
+        left = deadline - time.monotonic()
+        job = wait(services, owner, job_id, max(0.0, min(left, CLAIM_SECONDS)))
+        if job.state.terminal or left <= 0 or running.stopping():
+            return job
 
 
 def wait(services: Services, owner: str, job_id: str, seconds: float) -> Job:

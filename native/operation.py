@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Response
@@ -79,19 +79,19 @@ class Handle:
         log.setup(endpoint.name)
 
     def __call__(self, event: Any, context: Any) -> Answer:  # noqa: ARG002 -- the contract's second argument
-        call = Call(event=event, id=call_id(event), services=service.services())
-        started = time.monotonic()
-        with log.bind(call=call.id):
-            answer = self._answer(call)
+        started, id = time.monotonic(), call_id(event)
+        with log.bind(call=id):
+            answer = self._answer(event, id)
             status = answer.status_code if isinstance(answer, Response) else answer["statusCode"]
             level = logging.ERROR if status >= 500 and status != 503 else logging.INFO
             facts = {"method": event.method, "path": event.path, "status": status, "seconds": round(time.monotonic() - started, 3)}
             log.event(logger, level, "answered", **facts)
         return answer
 
-    def _answer(self, call: Call) -> Answer:
+    def _answer(self, event: Any, id: str) -> Answer:
         try:
-            route, arguments = self._route(call.event.method, call.event.path)
+            call = Call(event=event, id=id, services=service.services())
+            route, arguments = self._route(event.method, event.path)
             if not route.public:
                 call.authenticate()
             return route.answer(call, **arguments)
@@ -108,6 +108,11 @@ class Handle:
             if route.method == method:
                 return route, arguments
         raise errors.METHOD_NOT_ALLOWED() if found else errors.NOT_FOUND()
+
+    @staticmethod
+    def check() -> None:
+        """Called before the server listens. Raises settings.Unset, whose text says what to set."""
+        service.services()
 
     def warm(self) -> None:
         """Called once the server listens: do now what the first request would wait for. It must not fail a function that could serve."""
@@ -144,9 +149,8 @@ class Submission:
             if job.state == "queued":
                 doorbell.ring(call.services.settings.gateway_url, self._operation.name, job.id, call.id)
             return reply(202, document.job(call.services, job), Location=document.self_link(job), Preference_Applied="respond-async")
-        if job.state == "queued":
-            flow.work(self._operation, call.services, job.id)
-        return self._outcome(call, flow.wait(call.services, call.owner, job.id, call.services.settings.job_deadline_seconds))
+        seconds = call.services.settings.job_deadline_seconds
+        return self._outcome(call, flow.see_through(self._operation, call.services, call.owner, job.id, seconds))
 
     def _outcome(self, call: Call, job: Any) -> Answer:
         """A synchronous answer: 200 and the job, or a problem that carries it."""
@@ -157,6 +161,9 @@ class Submission:
             return refuse(errors.SHUTTING_DOWN("The job goes on elsewhere; follow it at links.self"), job=body)
         error = job.error or {"code": "cancelled", "message": None}
         kind = errors.BY_CODE.get(error["code"], errors.INTERNAL)
+        if kind.status < 500 and kind is not errors.CANCELLED:
+            # What the request or the media are at fault for is 422 once there is a job, whenever it was found.
+            kind = replace(kind, status=422)
         return refuse(kind(error.get("message"), field=error.get("field")), job=body)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import logging
 import time
+from collections.abc import Iterator
 
 from native import doorbell, errors, log, metrics
 from native.service import Services
@@ -47,25 +49,48 @@ def sweep(services: Services) -> dict[str, int]:
 
 
 def _abandoned(services: Services) -> int:
-    """Uploads that nobody finished within a day."""
-    uploads = services.assets.abandoned(ABANDONED_UPLOAD_SECONDS)
-    for asset in uploads:
-        if asset.upload_id:
-            services.objects.abort(asset.bucket, asset.key, asset.upload_id)
-        services.assets.delete(asset.owner, asset.id)
-        services.objects.delete(asset.bucket, asset.key)
-    return len(uploads)
+    """Uploads that nobody finished within a day, and parts in the store that no asset knows of."""
+    count = 0
+    for asset in services.assets.abandoned(ABANDONED_UPLOAD_SECONDS):
+        with _one_by_one():
+            services.assets.delete(asset.owner, asset.id)
+            if asset.upload_id:
+                services.objects.abort(asset.bucket, asset.key, asset.upload_id)
+            services.objects.delete(asset.bucket, asset.key)
+            count += 1
+    bucket, before = services.settings.s3_media_bucket, _ago(ABANDONED_UPLOAD_SECONDS)
+    old = [it for it in services.objects.uploads(bucket, "src/") if it.started < before]
+    unknown = set(services.assets.orphans(bucket, [it.key for it in old]))
+    for upload in old:
+        if upload.key in unknown:
+            with _one_by_one():
+                services.objects.abort(bucket, upload.key, upload.upload_id)
+                count += 1
+    return count
 
 
 def _orphans(services: Services) -> int:
-    """Objects of attempts that were never recorded."""
-    bucket = services.settings.s3_outputs_bucket
-    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=ORPHAN_SECONDS)
-    count = 0
-    old = (stored.key for stored in services.objects.list(bucket, "out/") if stored.modified < before)
-    while batch := list(itertools.islice(old, BATCH)):
-        for key in services.assets.orphans(bucket, batch):
-            services.objects.delete(bucket, key)
-            metrics.REAPED.labels("orphan").inc()
-            count += 1
+    """Objects that no asset has: of attempts that were never recorded, and of assets that were deleted while the store was away."""
+    count, before = 0, _ago(ORPHAN_SECONDS)
+    for bucket, prefix in ((services.settings.s3_outputs_bucket, "out/"), (services.settings.s3_media_bucket, "src/")):
+        old = (stored.key for stored in services.objects.list(bucket, prefix) if stored.modified < before)
+        while batch := list(itertools.islice(old, BATCH)):
+            for key in services.assets.orphans(bucket, batch):
+                with _one_by_one():
+                    services.objects.delete(bucket, key)
+                    metrics.REAPED.labels("orphan").inc()
+                    count += 1
     return count
+
+
+def _ago(seconds: float) -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
+
+
+@contextlib.contextmanager
+def _one_by_one() -> Iterator[None]:
+    """One thing that cannot be removed now does not keep the others."""
+    try:
+        yield
+    except errors.Problem as problem:
+        logger.warning("left for the next sweep: %s", problem.code)

@@ -11,7 +11,7 @@ from native.call import Call
 from native.operation import Answer, Endpoint, Route, reply, serve
 
 MAX_WAIT_SECONDS = 55
-MAX_PAGE = 200
+MAX_PAGE = 100
 # A stream ends after this long, before any proxy's patience does; clients reconnect by themselves.
 STREAM_SECONDS = 600
 # A comment now and then keeps idle proxies from closing the stream.

@@ -9,7 +9,7 @@ from native.call import Call
 from native.operation import Answer, Endpoint, Route, reply, serve
 from native.request import Request, parse
 
-MAX_PAGE = 200
+MAX_PAGE = 100
 
 
 class Upload(Request):

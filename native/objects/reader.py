@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from native import errors
@@ -19,10 +20,11 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 class Reader:
     """Bytes of one object, as it was when first read. Safe to use from several threads at once."""
 
-    def __init__(self, door: Door, bucket: str, key: str, size: int) -> None:
+    def __init__(self, door: Door, bucket: str, key: str, size: int, cancelled: Callable[[], bool] | None = None) -> None:
         self._door = door
         self._bucket = bucket
         self._key = key
+        self._cancelled = cancelled or (lambda: False)
         self._lock = threading.Lock()
         self._etag: str | None = None
         self._bytes_read = 0
@@ -37,7 +39,8 @@ class Reader:
     def read(self, offset: int, length: int) -> bytes:
         """Bytes [offset, offset + length), fewer only at the end of the object.
 
-        Raises NOT_FOUND, CONFLICT (the object is not the one that was first read, or has another size) and STORAGE_UNAVAILABLE.
+        Raises NOT_FOUND, CONFLICT (the object is not the one that was first read, or has another size), CANCELLED (when the reader's
+        owner says so: looked at before each try and each piece) and STORAGE_UNAVAILABLE.
         """
         if offset < 0 or length < 0:
             raise ValueError(f"cannot read {length} bytes at {offset}")
@@ -45,6 +48,8 @@ class Reader:
         got = bytearray()
 
         def rest() -> bytes:
+            if self._cancelled():
+                raise errors.CANCELLED()
             # What a broken answer did bring is kept: the next try asks for the remainder.
             self._get(offset + len(got), end, got)
             return bytes(got)
@@ -60,6 +65,8 @@ class Reader:
         try:
             self._same(answer, start, end)
             while start < end:
+                if self._cancelled():
+                    raise errors.CANCELLED()
                 piece = body.read(min(_PIECE, end - start))
                 if not piece:
                     raise Broken(f"{end - start} bytes are missing")

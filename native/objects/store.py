@@ -69,9 +69,9 @@ class Store:
         head = self._door.call("head_object", Bucket=bucket, Key=key)
         return Stored(key, head["ContentLength"], head["ETag"], head["LastModified"])
 
-    def reader(self, bucket: str, key: str, size: int) -> Reader:
-        """The object's bytes by ranges. Nothing is asked of the store before the first `read`."""
-        return Reader(self._door, bucket, key, size)
+    def reader(self, bucket: str, key: str, size: int, cancelled: Callable[[], bool] | None = None) -> Reader:
+        """The object's bytes by ranges, until `cancelled()`. Nothing is asked of the store before the first `read`."""
+        return Reader(self._door, bucket, key, size, cancelled)
 
     def put_file(
         self,

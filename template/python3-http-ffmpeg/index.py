@@ -3,8 +3,8 @@
 It serves what of-watchdog would: /_/health, /_/ready, metrics on their own port, a bound on requests in flight (429 with
 Retry-After), and on SIGTERM it stops taking work, lets the handler finish or hand back what it has, and exits 0.
 
-A handler may have two more attributes: `handle.warm()`, called once in the background when the function starts, and
-`handle.stop(grace_seconds)`, called when it is asked to end.
+A handler may have three more attributes: `handle.check()`, whose exception's text ends a function that cannot serve;
+`handle.warm()`, called once in the background when the function starts; `handle.stop(grace_seconds)`, called when it is asked to end.
 
 Environment: PORT (8080), BIND (0.0.0.0), METRICS_PORT (8081), MAX_INFLIGHT (4), MAX_BODY_BYTES (1 MiB), SHUTDOWN_GRACE_SECONDS (3),
 FUNCTION_DIR (the folder `function` beside this file), FUNCTION_NAME.
@@ -201,7 +201,12 @@ def main() -> None:
     metrics_port = int(os.environ.get("METRICS_PORT", "8081"))
     if metrics_port:
         start_http_server(metrics_port, addr=bind)
-    warm = getattr(handler.handle, "warm", None)
+    check, warm = getattr(handler.handle, "check", None), getattr(handler.handle, "warm", None)
+    if check is not None:
+        try:
+            check()
+        except Exception as exc:
+            raise SystemExit(f"{os.environ.get('FUNCTION_NAME', 'the function')} cannot start: {exc}") from None
     if warm is not None:
         threading.Thread(target=warm, name="warm", daemon=True).start()
     server.run(bind, int(os.environ.get("PORT", "8080")), getattr(handler.handle, "stop", None))

@@ -93,7 +93,15 @@ def test_a_full_function_says_so(start, key):
         assert http.get("/_/ready").status_code == 429
 
 
-def test_a_wrong_setting_is_one_sentence(environment, tmp_path):
+def test_a_missing_setting_is_one_sentence(environment, tmp_path):
+    """A function that lacks a setting does not start, and says which one."""
+    lacking = {name: value for name, value in environment.items() if name != "S3_ENDPOINT"}
+    with pytest.raises(AssertionError, match="S3_ENDPOINT"), Function("status", lacking, tmp_path / "log"):
+        pass
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_database_that_is_away_is_503(environment, tmp_path):
     """A function whose database does not answer says 503 and when to come again, and nothing about where it is."""
     with Function("status", {**environment, "DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:1/x"}, tmp_path / "log") as function:
         answer = httpx.get(f"{function.url}/", headers={"Authorization": "Bearer nve_x"}, timeout=30)
