@@ -93,7 +93,7 @@ def _in(place: str, name: str, schema: Schema, description: str = "") -> dict[st
 ASSET = _in("path", "asset", text(), "An asset's id")
 JOB = _in("path", "job", text(), "A job's id")
 CURSOR = _in("query", "cursor", text(), "`next` of the page before")
-LIMIT = _in("query", "limit", whole(minimum=1, maximum=200, default=50))
+LIMIT = _in("query", "limit", whole(minimum=1, maximum=100, default=50))
 IDEMPOTENCY = _in("header", "Idempotency-Key", text(maxLength=200), "The same key and body give the same job, however often they are sent")
 PREFER = _in("header", "Prefer", text(enum=["respond-async"]), "Answer 202 at once; follow the job at Location")
 CALL_ID = _in("header", "X-Call-Id", text(maxLength=100), "Yours, or a new one; every answer carries it")

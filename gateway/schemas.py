@@ -67,19 +67,27 @@ TIME: Schema = {
 OUTPUT = thing(
     "What to make.",
     {},
-    {"container": one_of("mp4", "mov", "mkv", "webm", default="mp4"), "name": text("The file's name for downloads", maxLength=255)},
+    {
+        "container": one_of("mp4", "mov", "mkv", "webm", default="mp4"),
+        "name": maybe(text("The file's name for downloads", minLength=1, maxLength=200)),
+    },
     additionalProperties=False,
 )
-OUTPUT_AND_WEBHOOK: dict[str, Schema] = {
-    "mode": ref("Mode"),
-    "output": ref("Output"),
-    "webhook": text("Where the finished job's document is posted to", format="uri"),
-}
+HOW: dict[str, Schema] = {"mode": ref("Mode"), "output": ref("Output")}
+# Without a start a range begins where its source does, without an end it ends there.
+RANGE: dict[str, Schema] = {"start": maybe(ref("Time")), "end": maybe(ref("Time"))}
+
+MAX_CLIPS = 1000
+
+
+def asset_id(description: str) -> Schema:
+    return text(description, minLength=1, maxLength=100)
+
 
 PART = {
     "anyOf": [
-        text("A whole asset, by its id"),
-        thing("A range of an asset.", {"asset": text()}, {"start": ref("Time"), "end": ref("Time")}, additionalProperties=False),
+        asset_id("A whole asset, by its id"),
+        thing("A range of an asset.", {"asset": asset_id("An asset id")}, RANGE, additionalProperties=False),
     ]
 }
 
@@ -89,14 +97,14 @@ REQUESTS: dict[str, Schema] = {
     "Output": OUTPUT,
     "Trim": request(
         "One range of one source. The range is half-open: a frame belongs to it when start ≤ its time < end.",
-        {"source": text("An asset id"), "start": ref("Time"), "end": ref("Time")},
-        OUTPUT_AND_WEBHOOK,
+        {"source": asset_id("An asset id"), "start": ref("Time"), "end": ref("Time")},
+        HOW,
         {"source": ASSET_ID, "start": "10.37", "end": "1:50.91"},
     ),
     "Merge": request(
         "Sources, or ranges of them, one after another.",
-        {"sources": listed(PART, minItems=1)},
-        OUTPUT_AND_WEBHOOK,
+        {"sources": listed(PART, minItems=1, maxItems=MAX_CLIPS)},
+        HOW,
         {"sources": [ASSET_ID, {"asset": ASSET_ID, "start": 5, "end": "200f"}]},
     ),
     "Render": request(
@@ -112,11 +120,12 @@ REQUESTS: dict[str, Schema] = {
                                 "clips": listed(
                                     thing(
                                         "A range of a source.",
-                                        {"source": text("An asset id")},
-                                        {"start": ref("Time"), "end": ref("Time")},
+                                        {"source": asset_id("An asset id")},
+                                        RANGE,
                                         additionalProperties=False,
                                     ),
                                     minItems=1,
+                                    maxItems=MAX_CLIPS,
                                 )
                             },
                             additionalProperties=False,
@@ -128,7 +137,7 @@ REQUESTS: dict[str, Schema] = {
                 additionalProperties=False,
             )
         },
-        OUTPUT_AND_WEBHOOK,
+        HOW,
         {
             "edit": {
                 "tracks": [{"clips": [{"source": ASSET_ID, "start": 0, "end": 4.5}, {"source": ASSET_ID, "start": "20.25", "end": 31}]}]
@@ -138,14 +147,14 @@ REQUESTS: dict[str, Schema] = {
     "Upload": request(
         "A file that is about to be sent.",
         {"name": text("Its name", minLength=1, maxLength=255), "size": whole("Bytes", minimum=0)},
-        {"type": text("Its media type", default="application/octet-stream")},
+        {"type": text("Its media type", pattern=r"^[\w.+-]{1,60}/[\w.+-]{1,60}$", default="application/octet-stream")},
         {"name": "holiday.mp4", "size": 73400320, "type": "video/mp4"},
     ),
 }
 
 ANSWERS: dict[str, Schema] = {
     "Job": thing(
-        "A job: the same document when it is made, polled, streamed and posted to a webhook.",
+        "A job: the same document when it is made, polled and streamed.",
         {
             "id": text(examples=[JOB_ID]),
             "operation": one_of("trim", "merge", "render"),
