@@ -115,71 +115,85 @@ WORKING = (
 
 
 def _media() -> dict[str, Any]:
-    page = thing("A page.", {"assets": listed(ref("Asset")), "next": maybe(text())})
     return {
-        "/function/upload": {
-            "post": _operation(
-                "media",
-                "createUpload",
-                "A place for a file",
-                {
-                    "201": _json("Where its parts go", ref("Place"), Location=text()),
-                    **_refusals(*READING, *ALWAYS, errors.STORAGE_UNAVAILABLE),
-                },
-                description="The bytes go straight to the store: PUT every part to its url, then complete.",
-                parameters=[CALL_ID],
-                body="Upload",
-            ),
-            "get": _operation(
-                "media",
-                "listAssets",
-                "Your assets, newest first",
-                {"200": _json("A page", page), **_refusals(*ALWAYS)},
-                parameters=[CURSOR, LIMIT],
-            ),
-        },
-        "/function/upload/{asset}": {
-            "get": _operation(
-                "media",
-                "getAsset",
-                "An asset, or what an upload still lacks",
-                {
-                    "200": _json("The asset, or where its missing parts go", {"oneOf": [ref("Asset"), ref("Place")]}),
-                    **_refusals(errors.NOT_FOUND, *ALWAYS),
-                },
-                parameters=[ASSET],
-            ),
-            "delete": _operation(
-                "media",
-                "deleteAsset",
-                "Delete an asset",
-                {"200": _json("It is gone", {"type": "object"}), **_refusals(errors.NOT_FOUND, errors.CONFLICT, *ALWAYS)},
-                parameters=[ASSET],
-            ),
-        },
-        "/function/upload/{asset}/complete": {
-            "post": _operation(
-                "media",
-                "completeUpload",
-                "All parts are there",
-                {"200": _json("The asset, looked into", ref("Asset")), **_refusals(errors.NOT_FOUND, errors.CONFLICT, *ALWAYS)},
-                description="Safe to repeat.",
-                parameters=[ASSET],
-            )
-        },
-        "/function/inspect/{asset}": {
-            "get": _operation(
-                "media",
-                "inspect",
-                "What is in an asset",
-                {
-                    "200": _json("Streams, duration, key frames", ref("Inspection")),
-                    **_refusals(errors.NOT_FOUND, errors.SOURCE_EMPTY, errors.SOURCE_UNSUPPORTED, errors.SOURCE_UNREADABLE, *ALWAYS),
-                },
-                parameters=[ASSET],
-            )
-        },
+        "/function/upload": {"post": _create_upload(), "get": _list_assets()},
+        "/function/upload/{asset}": {"get": _get_asset(), "delete": _delete_asset()},
+        "/function/upload/{asset}/complete": {"post": _complete_upload()},
+        "/function/inspect/{asset}": {"get": _inspect()},
     }
+
+
+def _create_upload() -> dict[str, Any]:
+    return _operation(
+        "media",
+        "createUpload",
+        "A place for a file",
+        {
+            "201": _json("Where its parts go", ref("Place"), Location=text()),
+            **_refusals(*READING, *ALWAYS, errors.STORAGE_UNAVAILABLE),
+        },
+        description="The bytes go straight to the store: PUT every part to its url, then complete.",
+        parameters=[CALL_ID],
+        body="Upload",
+    )
+
+
+def _list_assets() -> dict[str, Any]:
+    page = thing("A page.", {"assets": listed(ref("Asset")), "next": maybe(text())})
+    return _operation(
+        "media",
+        "listAssets",
+        "Your assets, newest first",
+        {"200": _json("A page", page), **_refusals(*ALWAYS)},
+        parameters=[CURSOR, LIMIT],
+    )
+
+
+def _get_asset() -> dict[str, Any]:
+    return _operation(
+        "media",
+        "getAsset",
+        "An asset, or what an upload still lacks",
+        {
+            "200": _json("The asset, or where its missing parts go", {"oneOf": [ref("Asset"), ref("Place")]}),
+            **_refusals(errors.NOT_FOUND, *ALWAYS),
+        },
+        parameters=[ASSET],
+    )
+
+
+def _delete_asset() -> dict[str, Any]:
+    return _operation(
+        "media",
+        "deleteAsset",
+        "Delete an asset",
+        {"200": _json("It is gone", {"type": "object"}), **_refusals(errors.NOT_FOUND, errors.CONFLICT, *ALWAYS)},
+        parameters=[ASSET],
+    )
+
+
+def _complete_upload() -> dict[str, Any]:
+    return _operation(
+        "media",
+        "completeUpload",
+        "All parts are there",
+        {"200": _json("The asset, looked into", ref("Asset")), **_refusals(errors.NOT_FOUND, errors.CONFLICT, *ALWAYS)},
+        description="Safe to repeat.",
+        parameters=[ASSET],
+    )
+
+
+def _inspect() -> dict[str, Any]:
+    return _operation(
+        "media",
+        "inspect",
+        "What is in an asset",
+        {
+            "200": _json("Streams, duration, key frames", ref("Inspection")),
+            **_refusals(errors.NOT_FOUND, errors.SOURCE_EMPTY, errors.SOURCE_UNSUPPORTED, errors.SOURCE_UNREADABLE, *ALWAYS),
+        },
+        parameters=[ASSET],
+    )
 
 
 def _editing() -> dict[str, Any]:
