@@ -102,7 +102,9 @@ def test_a_killed_replica_is_replaced_at_the_next_call(start):
     """kill -9 costs the next caller a cold start and no error."""
     gateway = start()
     first = gateway.client.get("/function/echo").json()["pid"]
-    psutil.Process(first).kill()
+    dead = psutil.Process(first)
+    dead.kill()
+    dead.wait(10)  # its port is open until it is gone: a POST that reaches it before that is lost with it, and the caller is told so
     second = gateway.client.post("/function/echo")
 
     assert second.status_code == 200
