@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from native import settings
 
@@ -67,13 +66,4 @@ class Settings(BaseModel):
 
 def load() -> Settings:
     """The gateway's settings. Raises `settings.Unset` with one sentence per wrong variable."""
-    given: dict[str, Any] = {}
-    for name in Settings.model_fields:
-        value = settings.value(name.upper())
-        if value is not None:
-            given[name] = value
-    try:
-        return Settings(**given)
-    except ValidationError as exc:
-        lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()]
-        raise settings.Unset("gateway settings: " + "; ".join(lines)) from exc
+    return settings.read(Settings, "gateway settings")

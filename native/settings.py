@@ -10,13 +10,15 @@ import functools
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 SECRETS = Path("/var/openfaas/secrets")
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Settings(BaseModel):
@@ -81,16 +83,17 @@ def value(name: str) -> str | None:
         raise Unset(f"{name}_FILE names {file}, which cannot be read: {exc.strerror}") from exc
 
 
-@functools.cache
-def load() -> Settings:
-    """The process's settings. Raises `Unset` with one sentence per wrong variable."""
-    given: dict[str, Any] = {}
-    for field in Settings.model_fields:
-        found = value(field.upper())
-        if found is not None:
-            given[field] = found
+def read(model: type[M], title: str = "settings") -> M:
+    """A model whose every field is the setting of its name. Raises `Unset`: `title`, then one sentence per wrong variable."""
+    given = {field: found for field in model.model_fields if (found := value(field.upper())) is not None}
     try:
-        return Settings(**given)
+        return model.model_validate(given)
     except ValidationError as exc:
         lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()]
-        raise Unset("settings: " + "; ".join(lines)) from exc
+        raise Unset(f"{title}: " + "; ".join(lines)) from exc
+
+
+@functools.cache
+def load() -> Settings:
+    """The process's settings. Raises `Unset`."""
+    return read(Settings)
