@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from array import array
 from dataclasses import dataclass
 from fractions import Fraction
@@ -94,21 +95,9 @@ def lag(source: Path, cut: Path, begin: Fraction, at: Fraction, reach: int = 96)
 
 def strictly_decodes(path: Path) -> None:
     """FFmpeg's strictest reading has nothing to say. It refuses what browsers refuse."""
-    import subprocess
-
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-v",
-        "error",
-        "-nostdin",
-        "-xerror",
-        "-err_detect",
-        "explode",
-        "-i",
-        str(path),
-        "-f",
-        "null",
-        "-",
-    ]
+    strict = ["-xerror", "-err_detect", "explode", "-i", str(path)]
+    # in the file's own clock: in that of its mean rate, frames of a varying one would fall on the same tick
+    timing = ["-fps_mode", "passthrough", "-enc_time_base", "demux"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *strict, *timing, "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
