@@ -23,9 +23,6 @@ from native import log, settings
 
 logger = logging.getLogger("gateway")
 
-# How long open connections may take to get their answers when the gateway stops; functions have their own grace within it.
-DRAIN_SECONDS = 12
-
 CANNOT_START = 2
 
 
@@ -51,14 +48,13 @@ def listen(bind: str, port: int, variable: str) -> socket.socket:
         ) from exc
 
 
-def server(app: ASGIApp, drain_seconds: int) -> Server:
+def server(app: ASGIApp) -> Server:
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",
-        timeout_graceful_shutdown=drain_seconds,
         timeout_keep_alive=65,
         ws_max_size=64 << 10,
         http="httptools",
@@ -68,7 +64,7 @@ def server(app: ASGIApp, drain_seconds: int) -> Server:
 
 
 async def serve(gateway: Gateway, public: socket.socket, private: socket.socket) -> None:
-    front, back = server(gateway.public(), DRAIN_SECONDS), server(gateway.private(), 1)
+    front, back = server(gateway.public()), server(gateway.private())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -92,7 +88,11 @@ async def serve(gateway: Gateway, public: socket.socket, private: socket.socket)
         log.event(logger, logging.INFO, "stopping")
         # No new connections from here on; the functions stop while open connections get their last answers.
         front.should_exit = back.should_exit = True
-        await asyncio.gather(gateway.stop(), *serving)
+        await gateway.stop()
+        # Who has not read the answer by then, or not yet sent the whole request, has had the time.
+        await asyncio.wait(serving, timeout=max(0.0, began + gateway.settings.stop_seconds - time.monotonic()))
+        front.force_exit = back.force_exit = True
+        await asyncio.gather(*serving)
         log.event(logger, logging.INFO, "stopped", seconds=round(time.monotonic() - began, 2))
 
 

@@ -34,7 +34,6 @@ from native import log
 logger = logging.getLogger("gateway")
 
 EXPOSED = ["X-Call-Id", "X-Duration-Seconds", "Location", "Retry-After", "Preference-Applied"]
-LAST_DELIVERIES_SECONDS = 2.0
 
 
 class Gateway:
@@ -105,12 +104,24 @@ class Gateway:
             await asyncio.gather(*(client.aclose() for client in self.redis))
 
     async def stop(self) -> None:
-        """Take nothing new, stop the functions, let what they answered be settled."""
+        """Take nothing new, stop the functions, let what they answered be settled. Takes `settings.stop_seconds` at most."""
         if self._renewing:
             self._renewing.cancel()
-        await asyncio.gather(self.cron.stop(), self.sockets.stop(), self.queue.stop_reading(), self.callbacks.stop_reading())
-        await self.provider.stop()
-        await asyncio.gather(self.queue.stop(LAST_DELIVERIES_SECONDS), self.callbacks.stop(LAST_DELIVERIES_SECONDS))
+        kill, settle = self.settings.gateway_kill_seconds, self.settings.gateway_settle_seconds
+        try:
+            async with asyncio.timeout(self.settings.stop_seconds):
+                await asyncio.gather(
+                    self.cron.stop(),
+                    self.sockets.stop(),
+                    self.queue.stop_reading(kill),
+                    self.callbacks.stop_reading(kill),
+                    self.provider.stop(),
+                )
+                # A little less than there is, so that the bound above is for what should not happen.
+                within = settle * 0.8
+                await asyncio.gather(self.queue.stop(within), self.callbacks.stop(within))
+        except TimeoutError:
+            log.event(logger, logging.ERROR, "broke off", reason=f"not stopped after {self.settings.stop_seconds:g} s")
 
     def reload(self) -> None:
         """SIGHUP: read the stack file again and restart the functions, one after the other."""

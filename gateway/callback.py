@@ -106,9 +106,9 @@ class Callbacks:
         )
         self._stream.start()
 
-    async def stop_reading(self) -> None:
+    async def stop_reading(self, within_seconds: float) -> None:
         if self._stream:
-            await self._stream.stop_reading()
+            await self._stream.stop_reading(within_seconds)
 
     async def stop(self, within_seconds: float) -> None:
         if self._stream:

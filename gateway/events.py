@@ -34,6 +34,7 @@ TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 
 UNAUTHENTICATED, GOING_AWAY = 4401, 1001
 KEY_SECONDS = 10.0
+GOODBYE_SECONDS = 0.3
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
 MOST_LINE_BYTES = 4 << 20
 PASSING = frozenset({429, 502, 503, 504})
@@ -67,9 +68,10 @@ class Sockets:
             await session.end()
 
     async def stop(self) -> None:
-        for websocket in list(self._open):
-            with contextlib.suppress(Exception):
-                await websocket.close(GOING_AWAY)
+        """Say goodbye to all at once; who does not read does not hold up the others."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await asyncio.gather(*(websocket.close(GOING_AWAY) for websocket in self._open), return_exceptions=True)
 
     def _welcome(self, websocket: WebSocket) -> bool:
         """A page of another origin has no business here unless the operator named it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -65,13 +66,11 @@ class Queue:
             on_retry=retries.inc,
         )
 
-    async def stop_reading(self) -> None:
-        for stream in self._streams.values():
-            await stream.stop_reading()
+    async def stop_reading(self, within_seconds: float) -> None:
+        await asyncio.gather(*(stream.stop_reading(within_seconds) for stream in self._streams.values()))
 
     async def stop(self, within_seconds: float) -> None:
-        for stream in self._streams.values():
-            await stream.stop(within_seconds)
+        await asyncio.gather(*(stream.stop(within_seconds) for stream in self._streams.values()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI side: 202 once Redis has the call."""

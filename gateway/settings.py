@@ -39,7 +39,8 @@ class Settings(BaseModel):
     # functions' processes
     gateway_max_replicas: int = Field(default_factory=_most_replicas, description="of one function, whatever its scale.max says")
     gateway_start_seconds: float = 20.0
-    gateway_kill_seconds: float = Field(default=10.0, description="between SIGTERM and SIGKILL of a function")
+    gateway_kill_seconds: float = Field(default=10.0, gt=0, description="between SIGTERM and SIGKILL of a function")
+    gateway_settle_seconds: float = Field(default=2.0, gt=0, description="for what is left to settle once the functions have stopped")
     gateway_log_bytes: int = 10 * MIB
 
     # the queue
@@ -58,6 +59,11 @@ class Settings(BaseModel):
     # websockets
     ws_max_subscriptions: int = 32
     ws_beat_seconds: float = 15.0
+
+    @property
+    def stop_seconds(self) -> float:
+        """The longest that the gateway takes to stop; whoever kills it should wait a little longer."""
+        return self.gateway_kill_seconds + self.gateway_settle_seconds
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ class Stream:
         self._room = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._down = False
-        self._stopping = False
+        self._stopping = self._closed = False
 
     # -- putting in
 
@@ -149,16 +149,19 @@ class Stream:
     def start(self) -> None:
         self._tasks = [asyncio.create_task(work(), name=f"{work.__name__} {self.name}") for work in (self._read, self._keep)]
 
-    async def stop_reading(self) -> None:
+    async def stop_reading(self, within_seconds: float) -> None:
+        """Take no message any more, and deliver none again."""
         self._stopping = True
-        await _end(self._tasks)
+        await _end(self._tasks, within_seconds)
 
     async def stop(self, within_seconds: float) -> None:
         """What is in hand may end; the rest stays pending, and whoever bears our name or finds it idle takes it."""
         busy = [task for message, task in self._in_hand.items() if message not in self._resting]
+        ending = within_seconds / 4
         if busy:
-            await asyncio.wait(busy, timeout=within_seconds)
-        await _end(self._in_hand.values())
+            await asyncio.wait(busy, timeout=within_seconds - ending)
+        self._closed = True
+        await _end(self._in_hand.values(), ending)
 
     async def _read(self) -> None:
         recovered = False
@@ -251,6 +254,10 @@ class Stream:
                 return await self._remove(message)
             if isinstance(verdict, Dead):
                 return await self._give_up(message, verdict.reason)
+            if self._stopping:
+                # It stays pending, and a stop is no failure that would count against it.
+                facts = {"queue": self.name, "call": message.text("call"), "reason": verdict.reason}
+                return log.event(logger, logging.INFO, "left", **facts)
             message = await self._rest(message, verdict)
         return await self._give_up(message, f"{self._max_deliveries} deliveries")
 
@@ -274,7 +281,7 @@ class Stream:
 
     async def _remove(self, message: Message, dead: Mapping[bytes, bytes] | None = None) -> None:
         """Until Redis has heard it the message stays in hand, or it would be delivered once more."""
-        while True:
+        while not self._closed:
             try:
                 async with self._quick.pipeline(transaction=True) as steps:
                     if dead is not None:
@@ -337,10 +344,10 @@ class Stream:
             log.event(logger, logging.INFO, "redis answers again", queue=self.name)
 
 
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _end(tasks: Iterable[asyncio.Task[None]], within_seconds: float) -> None:
     """Cancel until they have ended: redis-py loses a cancellation that meets it while it connects."""
-    left = set(tasks)
-    while left:
+    left, deadline = set(tasks), time.monotonic() + within_seconds
+    while left and time.monotonic() < deadline:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=0.1)

@@ -150,7 +150,7 @@ class Supervisor:
             elif not self.announced:
                 raise late
             else:  # it runs and does not answer: what a restart is for
-                child.finish(part.server.process, part.server.polite, 1.0) if part.server.process else None
+                child.finish(part.server.process, part.server.polite, part.server.patience_seconds) if part.server.process else None
 
     def _start(self, part: Part) -> None:
         part.next_start = None
