@@ -70,7 +70,7 @@ def _check(segment: Segment, info: MediaInfo) -> None:
         # Counted frames of a source with a varying frame rate are resolved by the engine, which knows the true times.
         if end > info.duration + slack and not isinstance(segment.end, Frames):
             raise errors.INVALID_RANGE(f"The end lies past the end of the source, which is {float(info.duration):.3f} s long.", field="end")
-        if isinstance(segment.end, Frames) and info.video and info.video.frames and segment.end.count > info.video.frames + 1:
+        if isinstance(segment.end, Frames) and info.video and info.video.frames and segment.end.count > info.video.frames:
             raise errors.INVALID_RANGE(f"The end lies past the last frame of the source, which has {info.video.frames}.", field="end")
         if end <= start:
             raise errors.INVALID_RANGE("The end must be after the start.", field="end")

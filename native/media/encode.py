@@ -69,8 +69,17 @@ def _decoded(source: Source, piece: Encode) -> Iterator[av.VideoFrame]:
             frame.pts = time
             yield frame
         return
-    last = max(piece.last, piece.key + 1)
-    yield from _pictures(source, piece.key, len(track.pts) if track.unreliable else last)
+    last = len(track.pts) if track.unreliable else max(piece.last, piece.key + 1)
+    pictures = _pictures(source, piece.key, last)
+    first = next(pictures, None)
+    if first is None:
+        return
+    if piece.key and first.pict_type != PictureType.I:
+        # The container calls a key frame what needs the frames before it: only the beginning is sure.
+        yield from _pictures(source, 0, last)
+        return
+    yield first
+    yield from pictures
 
 
 def _pictures(source: Source, first: int, last: int) -> Iterator[av.VideoFrame]:
@@ -78,18 +87,18 @@ def _pictures(source: Source, first: int, last: int) -> Iterator[av.VideoFrame]:
     assert track is not None
     # A frame that decodes with errors would be encoded as a picture that nobody has ever seen.
     decoder = video_decoder(track, err_detect="explode") if not track.unreliable else video_decoder(track)
-    damaged = False
     for sample in packets.read(source.index, track, first, last):
-        try:
-            yield from decoder.decode(sample.packet(track))
-        except av.error.FFmpegError:
-            damaged = True
+        yield from _decode(decoder, sample.packet(track), track)
+    yield from _decode(decoder, None, track)
+
+
+def _decode(decoder: Any, packet: av.Packet | None, track: index.Track) -> Iterator[av.VideoFrame]:
+    """Raises Undecodable at once: whatever refers to a damaged picture looks whole to the decoder, and is not."""
     try:
-        yield from decoder.decode(None)
+        yield from decoder.decode(packet)
     except av.error.FFmpegError:
-        damaged = True
-    if damaged and not track.unreliable:
-        raise Undecodable
+        if not track.unreliable:
+            raise Undecodable from None
 
 
 def video_decoder(track: index.Track, **options: str) -> Any:
