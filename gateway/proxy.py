@@ -148,6 +148,8 @@ class Proxy:
                     raise errors.FUNCTION_LOST() from None
             except (httpcore.NetworkError, httpcore.ProtocolError) as exc:
                 pool.release(replica, call.lane)
+                # A process that dies takes connections until the kernel has it: give it a moment to be gone before it is offered more.
+                pool.full(replica)
                 if not call.repeatable or tries >= TRIES:
                     raise errors.FUNCTION_LOST() from exc
             except (TimeoutError, httpcore.TimeoutException):
