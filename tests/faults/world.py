@@ -1,16 +1,23 @@
-"""A small world to break: real stores, workers as processes, a queue that may lose or repeat, and a reaper."""
+"""A small world to break: real stores, workers as processes, a queue that may lose or repeat, and a reaper.
+
+Workers reach the object store through a network that a test can hold, slow down or cut. To hold a request is how a fault is put at
+a point of the flow: a stage takes milliseconds on one machine and seconds on another, but a held request waits for the test.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.server
 import json
+import re
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import psutil
@@ -21,11 +28,54 @@ from native.service import Services
 from native.settings import Settings
 from tests.faults import invariants
 from tests.function import Function
+from tests.services.objects.toxic import Fault, network
 
 # Leases so short that a test can wait for one to run out, and beats that keep them with room to spare on a busy machine.
 SHORT = {"LEASE_SECONDS": "3", "BEAT_SECONDS": "0.6", "RING_AFTER_SECONDS": "1", "MAX_INFLIGHT": "8"}
 OWNER = "tester"
 PATIENCE_SECONDS = 90
+# A process that was killed, or whose owner has just woken up, is gone a moment later; the machine may be busy.
+PASSING_SECONDS = 3.0
+# Names the attempt in the paths of its workspace.
+ROOM = re.compile(r"/(?P<job>[0-9a-f-]{36})-(?P<attempt>[0-9]+)-[^/]+(?:/|$)")
+
+# Points of the flow, by the request to the store that is on its way there. The slow clip is read by three requests of 1 MiB: the
+# first one for the index, the others by the encoder. "verifying" is no such point: it asks nobody, and takes a millisecond.
+POINTS = {
+    "probing": ("GET", "/src/", 1),
+    "encoding": ("GET", "/src/", 2),
+    "encoding the end": ("GET", "/src/", 3),
+    "storing": ("PUT", "/out/", 1),
+}
+
+
+class Gate:
+    """Holds the nth request of a kind, and every later one, until it is opened; a store waits 20 s for an answer, so open it before."""
+
+    def __init__(self, method: str, part: str, number: int) -> None:
+        self._kind = (method, part)
+        self._number = number
+        self._lock = threading.Lock()
+        self._arrived = threading.Event()
+        self._opened = threading.Event()
+
+    def plan(self, method: str, path: str, before: int) -> Fault | None:
+        wanted, part = self._kind
+        if method == wanted and part in path:
+            with self._lock:
+                self._number -= 1
+                held = self._number <= 0
+            if held:
+                self._arrived.set()
+                self._opened.wait(PATIENCE_SECONDS)
+        return None
+
+    def reached(self) -> None:
+        """Wait until the request is here."""
+        assert self._arrived.wait(PATIENCE_SECONDS), f"no {' '.join(self._kind)} in {PATIENCE_SECONDS} s"
+
+    def open(self) -> None:
+        self._opened.set()
 
 
 class Queue:
@@ -77,11 +127,16 @@ class World:
         self.key = self.services.keys.create(OWNER, f"test-{uuid.uuid4().hex[:8]}")
         self.folder = folder
         self.promised: list[str] = []
+        #: (owner, idempotency key, job) of every answer
+        self.keyed: list[tuple[str, str, str]] = []
+        self._gates: list[Gate] = []
         self._stack = contextlib.ExitStack()
-        self._reaping = threading.Event()
+        #: between the workers and the store; clients, and this process, reach the store directly
+        self.network = self._stack.enter_context(network(self.settings.s3_endpoint))
 
     def worker(self, name: str = "trim", **more: str) -> Function:
-        function = self._stack.enter_context(Function(name, self.environment, self.folder / f"{name}.log", **more))
+        through = {"S3_ENDPOINT": self.network.url, "S3_PUBLIC_ENDPOINT": self.settings.public_endpoint}
+        function = self._stack.enter_context(Function(name, {**self.environment, **through}, self.folder / f"{name}.log", **more))
         self.queue.workers.append(function)
         return function
 
@@ -96,12 +151,25 @@ class World:
     def submit(self, worker: Function, body: dict[str, Any], **headers: str) -> str:
         answer = self.post(worker, body, Prefer="respond-async", **headers)
         assert answer.status_code == 202, answer.text
-        self.promised.append(answer.json()["id"])
         return answer.json()["id"]
 
     def post(self, worker: Function, body: dict[str, Any], timeout: float = PATIENCE_SECONDS, **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return httpx.post(worker.url, json=body, headers={"Authorization": f"Bearer {self.key}", **named}, timeout=timeout)
+        answer = httpx.post(worker.url, json=body, headers={"Authorization": f"Bearer {self.key}", **named}, timeout=timeout)
+        document = answer.json()
+        job = document.get("id") or document.get("job", {}).get("id")
+        if job:  # whatever the answer's status: who was told of a job was promised it
+            self.promised.append(job)
+            if "Idempotency-Key" in named:
+                self.keyed.append((OWNER, named["Idempotency-Key"], job))
+        return answer
+
+    def gate(self, point: str) -> Gate:
+        """From now on the flow stops at this point. Ask for it before the job is submitted."""
+        gate = Gate(*POINTS[point])
+        self._gates.append(gate)
+        self.network.plan = gate.plan
+        return gate
 
     def job(self, job: str) -> Job:
         return self.services.jobs.get(OWNER, job)
@@ -114,16 +182,6 @@ class World:
                 return result
             time.sleep(0.02)  # the claim is about other processes: there is nothing to wait on
         raise AssertionError(f"not in {seconds} s: {what}")
-
-    def reached(self, job: str, stage: str, percent: float = 0) -> None:
-        """Wait until a job's attempt has come this far."""
-
-        def there() -> bool:
-            seen = self.services.progress.read(job)
-            assert not self.job(job).state.terminal, f"it ended before {stage} {percent}"
-            return bool(seen and seen[0] == stage and seen[1].get("percent", 0) >= percent)
-
-        self.until(there, f"stage {stage} at {percent} %")
 
     def ended(self, job: str) -> Job:
         return self.until(lambda: it if (it := self.job(job)).state.terminal else None, f"the end of {job}")
@@ -147,8 +205,28 @@ class World:
             thread.join()
 
     def violations(self) -> list[invariants.Violation]:
-        """Everything that must hold and does not."""
-        return invariants.check(self.environment["DATABASE_URL"], objects=self.objects, promised=self.promised)
+        """Everything that must hold and does not, once all jobs have ended and the store has been swept."""
+        self.collect()
+        deadline = time.monotonic() + PASSING_SECONDS
+        while True:
+            found = invariants.check(
+                self.services.settings.database_url.get_secret_value(),
+                objects=self.objects,
+                sha256=self.sha256,
+                processes=self.processes,
+                promised=self.promised,
+                keyed=self.keyed,
+                collected=True,
+            )
+            if not found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)  # what passes is a process that ends, and there is nothing to wait on
+
+    def collect(self) -> None:
+        """Sweep the store as if an hour had gone by."""
+        # Less than nothing: the store's clock counts whole seconds, and may round up.
+        with mock.patch.multiple(reaping, ORPHAN_SECONDS=-2, STORE_SECONDS=0):
+            reaping.sweep(self.services)
 
     def objects(self) -> list[invariants.Object]:
         """What lies in both buckets."""
@@ -156,11 +234,37 @@ class World:
         listed = [(bucket, it) for bucket in buckets for it in self.services.objects.list(bucket, "")]
         return [invariants.Object(bucket=bucket, key=it.key, size=it.size) for bucket, it in listed]
 
+    def sha256(self, bucket: str, key: str) -> str:
+        """Of an object, read whole."""
+        size = self.services.objects.stat(bucket, key).size
+        return hashlib.sha256(self.services.objects.reader(bucket, key, size).read(0, size)).hexdigest()
+
+    def processes(self) -> list[invariants.Process]:
+        """Every process at work in a room of this world, whoever started it and whether that still lives.
+
+        A media worker between two reads has no file of its room open, and names no attempt: it is not in here.
+        """
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.status() == psutil.STATUS_ZOMBIE or process.pid in self._servers():
+                    continue
+                paths = [process.cwd(), *(file.path for file in process.open_files())]
+                rooms = {m.groups() for path in paths if path.startswith(str(self.settings.workspace_dir)) and (m := ROOM.search(path))}
+                found += [invariants.Process(pid=process.pid, job=job, attempt=int(attempt)) for job, attempt in rooms]
+        return found
+
+    def _servers(self) -> set[int]:
+        """The workers' own processes, which read a result while it is stored."""
+        return {worker.pid for worker in self.queue.workers}
+
     def results(self) -> list[str]:
         """The keys of what attempts have stored."""
         return [it.key for it in self.services.objects.list(self.settings.s3_outputs_bucket, "")]
 
     def close(self) -> None:
+        for gate in self._gates:  # nobody ends while a request is held
+            gate.open()
         self._stack.close()
         self.queue.close()
 
