@@ -34,7 +34,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert down.returncode == 0, down.stderr
 
 
-def _clip(path: Path, picture: str, tone: int, rate: int, channels: int) -> Path:
+def made_clip(path: Path, picture: str, tone: int, rate: int, channels: int) -> Path:
+    """H.264 of a lavfi source, a key frame each 60 frames, with a tone in Hz, as AAC."""
     import imageio_ffmpeg
 
     command = [
@@ -49,13 +50,13 @@ def _clip(path: Path, picture: str, tone: int, rate: int, channels: int) -> Path
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """8 s of 320x180 at 30 frames a second, a key frame each 2 s, with B frames; 440 Hz at 48 kHz, stereo."""
-    return _clip(tmp_path_factory.mktemp("clips") / "clip.mp4", "testsrc2=s=320x180:r=30:d=8", 440, 48000, 2)
+    return made_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", "testsrc2=s=320x180:r=30:d=8", 440, 48000, 2)
 
 
 @pytest.fixture(scope="session")
 def odd_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3 s of 240x200 at 25 frames a second; 880 Hz at 44.1 kHz, mono."""
-    return _clip(tmp_path_factory.mktemp("clips") / "odd.mp4", "testsrc2=s=240x200:r=25:d=3", 880, 44100, 1)
+    return made_clip(tmp_path_factory.mktemp("clips") / "odd.mp4", "testsrc2=s=240x200:r=25:d=3", 880, 44100, 1)
 
 
 @pytest.fixture(scope="session")
