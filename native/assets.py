@@ -133,6 +133,7 @@ class _opened:
 
     def __init__(self, services: Services, asset: Asset) -> None:
         services.settings.workspace_dir.mkdir(parents=True, exist_ok=True)
+        # It is short-lived: if its process is killed, the sweep finds it unchanged and takes it away.
         self._room = tempfile.TemporaryDirectory(prefix="look-", dir=services.settings.workspace_dir, ignore_cleanup_errors=True)
         reader = services.objects.reader(asset.bucket, asset.key, asset.size)
         self._session = session.open([reader], Path(self._room.name), flow.limits(services, [asset]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -36,6 +38,8 @@ POLL_SECONDS = 0.5
 CLAIM_SECONDS = 2.0
 # What an output may have beyond four times its sources: a small source can need a large encode.
 OUTPUT_ALLOWANCE_BYTES = 1 << 30
+# A workspace that has not changed for this long, and that no process holds, is left over.
+ROOM_SECONDS = 600
 
 
 def accept(operation: Operation, call: Call) -> Job:
@@ -189,13 +193,33 @@ def _insist(write: Callable[[], bool]) -> bool:
 
 @contextmanager
 def workspace(parent: Path, attempt: Attempt) -> Iterator[Path]:
-    """A folder of this attempt's own, gone afterwards."""
+    """A folder of this attempt's own, gone afterwards. It is locked while its process lives, so that `clear` knows."""
     parent.mkdir(parents=True, exist_ok=True)
     room = Path(tempfile.mkdtemp(prefix=f"{attempt.job.id}-{attempt.number}-", dir=parent))
+    held = os.open(room, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        fcntl.flock(held, fcntl.LOCK_EX)
         yield room
     finally:
         shutil.rmtree(room, ignore_errors=True)
+        os.close(held)
+
+
+def clear(parent: Path, older_than_seconds: float = ROOM_SECONDS) -> int:
+    """Remove the folders of processes that were killed; how many there were. What is young may be about to be locked."""
+    count = 0
+    for room in parent.iterdir() if parent.is_dir() else ():
+        with suppress(OSError):  # somebody else removes it, too
+            if not room.is_dir() or time.time() - room.stat().st_mtime < older_than_seconds:
+                continue
+            held = os.open(room, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(room, ignore_errors=True)
+                count += 1
+            finally:
+                os.close(held)
+    return count
 
 
 def limits(services: Services, assets: Sequence[Asset]) -> session.Limits:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterator
 
-from native import doorbell, errors, log, metrics
+from native import doorbell, errors, flow, log, metrics
 from native.service import Services
 
 logger = logging.getLogger("reaping")
@@ -35,10 +35,12 @@ def sweep(services: Services) -> dict[str, int]:
     for job in found.ring:
         metrics.REAPED.labels("rung").inc()
         doorbell.ring(services.settings.gateway_url, job.operation, job.id)
-    counts = {"lost": len(found.lost), "rung": len(found.ring), "orphans": 0, "abandoned": 0}
+    counts = {"lost": len(found.lost), "rung": len(found.ring), "orphans": 0, "abandoned": 0, "rooms": 0}
     if time.monotonic() - _store_swept >= STORE_SECONDS or not _store_swept:
         _store_swept = time.monotonic()
         services.outbox.prune()
+        # The folders of this machine, that is; a worker elsewhere clears up after itself or goes with its container.
+        counts["rooms"] = flow.clear(services.settings.workspace_dir)
         try:
             counts["abandoned"] = _abandoned(services)
             counts["orphans"] = _orphans(services)

@@ -15,7 +15,9 @@ MAX_PAGE = 100
 class Upload(Request):
     name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     size: Annotated[int, Field(ge=0, strict=True)]
-    type: Annotated[str, StringConstraints(pattern=r"^[\w.+-]{1,60}/[\w.+-]{1,60}$")] = "application/octet-stream"
+    type: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,59}/[0-9A-Za-z][0-9A-Za-z.+-]{0,59}$")] = (
+        "application/octet-stream"
+    )
 
 
 def create(call: Call) -> Answer:

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from native import assets, errors, reaping
+from native import assets, errors, flow, reaping
 from native.objects import keys
 from native.service import Services
 
@@ -68,3 +68,14 @@ def test_an_upload_that_nobody_finishes_is_aborted(services, monkeypatch):
     assert list(services.objects.uploads(services.settings.s3_media_bucket, "")) == []
     with pytest.raises(errors.Problem, match="no such asset"):
         services.assets.get("me", asset.id)
+
+
+def test_the_folder_of_a_killed_worker_is_removed(services):
+    """A workspace that no process holds goes when it is old; one that is held stays, and so does a young one."""
+    parent = services.settings.workspace_dir
+    job = type("J", (), {"id": "left"})
+    (parent / "left-over").mkdir(parents=True)
+    with flow.workspace(parent, type("A", (), {"job": job, "number": 1})) as held:
+        assert flow.clear(parent) == 0
+        assert flow.clear(parent, older_than_seconds=-1) == 1
+        assert list(parent.iterdir()) == [held]
