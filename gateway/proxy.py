@@ -284,8 +284,10 @@ def target(scope: Scope) -> bytes:
 
 
 def upward(scope: Scope) -> Headers:
-    """The client's headers as the function gets them."""
+    """The client's headers as the function gets them. Raises MALFORMED_REQUEST when they show two keys: we do not choose between them."""
     given: Headers = scope["headers"]
+    if sum(name == b"authorization" for name, _ in given) > 1:
+        raise errors.MALFORMED_REQUEST("The request has more than one Authorization header")
     first = {name: value for name, value in reversed(given)}
     named = {token.strip().lower() for token in first.get(b"connection", b"").split(b",")}
     kept = [(name, value) for name, value in given if name not in NOT_UP and name not in named]

@@ -164,6 +164,13 @@ def test_a_function_that_dies_under_a_call_is_a_502(gateway):
     assert gateway.client.post("/function/pair").status_code == 200
 
 
+def test_two_keys_are_refused(gateway):
+    """A request with two Authorization headers is refused, whichever of them would have done."""
+    answer = gateway.client.post("/function/pair", headers=[("Authorization", "Bearer a"), ("Authorization", "Bearer b")])
+
+    assert [answer.status_code, answer.json()["code"]] == [400, "malformed_request"]
+
+
 def test_an_answer_that_breaks_off_does_not_look_whole(gateway):
     """A client can tell a broken answer from a finished one."""
     with pytest.raises(httpx.RemoteProtocolError):
