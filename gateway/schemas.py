@@ -147,7 +147,13 @@ REQUESTS: dict[str, Schema] = {
     "Upload": request(
         "A file that is about to be sent.",
         {"name": text("Its name", minLength=1, maxLength=255), "size": whole("Bytes", minimum=0)},
-        {"type": text("Its media type", pattern=r"^[\w.+-]{1,60}/[\w.+-]{1,60}$", default="application/octet-stream")},
+        {
+            "type": text(
+                "Its media type",
+                pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,59}/[0-9A-Za-z][0-9A-Za-z.+-]{0,59}$",
+                default="application/octet-stream",
+            )
+        },
         {"name": "holiday.mp4", "size": 73400320, "type": "video/mp4"},
     ),
 }

@@ -142,6 +142,9 @@ class Submission:
         if job_id is not None:
             # Anyone may ring: it only starts what its owner has already asked for, and tells nothing.
             flow.work(self._operation, call.services, job_id)
+            if running.stopping():
+                # The job may have been handed back: the queue keeps its message and delivers it to another worker.
+                raise errors.SHUTTING_DOWN()
             return reply(200, {"job": job_id})
         call.authenticate()
         job = flow.accept(self._operation, call)
