@@ -239,6 +239,7 @@ class _Writing:
             shown.extend(self._place(part, t, offset) for t in part.times)
         for packet in encode.whole(self.job.sources, self.plan.parts, stream, self.offsets, self.time_base):
             self._count()
+            assert packet.pts is not None  # its frame had one
             at = bisect_left(shown, packet.pts)
             packet.duration = (shown[at + 1] if at + 1 < len(shown) else max(self.end, packet.pts + 1)) - packet.pts
             packet.time_base = self.time_base

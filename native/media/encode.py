@@ -45,6 +45,7 @@ def frames(source: Source, piece: Encode, times: Sequence[int]) -> Iterator[av.V
     for frame in _decoded(source, piece):
         if wanted is None:
             return
+        assert frame.pts is not None  # its packet had one
         if frame.pts < wanted:
             continue
         if frame.pts > wanted:
@@ -246,6 +247,7 @@ def whole(
         assert source.track is not None
         tb = source.track.time_base
         for frame in frames(source, piece, part.times):
+            assert frame.pts is not None
             pts = offset + round((frame.pts - part.origin) * tb / time_base)
             made = frame
             if (frame.width, frame.height, frame.format.name) != (encoder.width, encoder.height, encoder.pix_fmt):

@@ -17,7 +17,9 @@ from fractions import Fraction
 import av
 import av.error
 import av.stream
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from native import errors
 from native.media import boxes, demuxer
@@ -317,7 +319,7 @@ def _stream(stream: av.stream.Stream, table: boxes.Table | None = None) -> Strea
     if table:
         facts["time_base"] = Fraction(1, table.timescale)
         facts["tag"] = table.tag
-    if stream.type == "video" and context is not None:
+    if isinstance(stream, VideoStream) and context is not None:
         facts |= _picture(stream, table)
     elif stream.type == "audio":
         facts |= {
@@ -325,14 +327,14 @@ def _stream(stream: av.stream.Stream, table: boxes.Table | None = None) -> Strea
             "bit_rate": getattr(stream, "bit_rate", None),
             "sample_rate": getattr(stream, "rate", None),
             "channels": getattr(stream, "channels", None),
-            "layout": stream.layout.name if context is not None else None,
-            "sample_format": stream.format.name if context is not None and stream.format else None,
+            "layout": stream.layout.name if isinstance(stream, AudioStream) and context is not None else None,
+            "sample_format": stream.format.name if isinstance(stream, AudioStream) and context is not None and stream.format else None,
         }
     facts["setup"] = _setup(stream, facts)
     return Stream.model_validate(facts)
 
 
-def _picture(stream: av.stream.Stream, table: boxes.Table | None) -> dict[str, object]:
+def _picture(stream: VideoStream, table: boxes.Table | None) -> dict[str, object]:
     context = stream.codec_context
     matrix = table.matrix if table else None
     return {

@@ -45,6 +45,7 @@ def interleaved(streams: Iterable[tuple[Any, Iterable[av.Packet]]]) -> Iterable[
 
     def tagged(stream: Any, packets: Iterable[av.Packet]) -> Iterable[tuple[float, int, av.Packet]]:
         for packet in packets:
+            assert packet.dts is not None  # every maker of packets gives them one
             packet.stream = stream
             yield float(packet.dts * packet.time_base), stream.index, packet
 

@@ -18,8 +18,10 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSc
 from native import errors
 
 MAX_DIGITS = 20
+MOST_RATIONAL = 400  # characters of a rational between our own processes; sums of many clocks grow long
 
 _FRAMES = re.compile(r"(\d+)f", re.ASCII)
+_RATIONAL = re.compile(r"-?\d+(?:/0*[1-9]\d*)?", re.ASCII)
 _RATIO = re.compile(r"(\d+)/(\d+)", re.ASCII)
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?|\.\d+)", re.ASCII)
 
@@ -99,7 +101,7 @@ def decimal(value: Fraction) -> str:
 
 def first_at(times: Sequence[Fraction] | Sequence[int], moment: Fraction | int) -> int:
     """The index of the first of the sorted `times` that is not before `moment`."""
-    return bisect_left(times, moment)  # type: ignore[type-var]
+    return bisect_left(times, moment)
 
 
 def _validate(value: object, info: ValidationInfo) -> Time:
@@ -108,6 +110,9 @@ def _validate(value: object, info: ValidationInfo) -> Time:
 
 def _rational(value: object) -> Fraction:
     if isinstance(value, float | bool) or not isinstance(value, str | int | Fraction):
+        raise ValueError("a rational is an integer or a string n/d")
+    if isinstance(value, str) and not (len(value) <= MOST_RATIONAL and _RATIONAL.fullmatch(value)):
+        # Fraction() would take an exponent as well, and write out every digit of 1e999999999
         raise ValueError("a rational is an integer or a string n/d")
     return Fraction(value)
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from native import errors
 from native.media import timecode
@@ -88,3 +89,18 @@ def test_any_text_is_a_time_or_a_problem(text: str) -> None:
     except errors.Problem:
         return
     assert time.count >= 0 if isinstance(time, Frames) else time.value >= 0
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1/1e9", "0.5", "1/0", "1/-2", " 1/2", "1_0/3", "٣/4", "nan", "", "1/" + "9" * 400])
+def test_a_rational_is_two_numbers_and_nothing_else(text: str) -> None:
+    """What is not `n/d` is refused at once: an exponent would be written out digit by digit."""
+    with pytest.raises(ValidationError):
+        TypeAdapter(timecode.Rational).validate_python(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("30000/1001", Fraction(30000, 1001)), ("-1/3", Fraction(-1, 3)), ("7", Fraction(7)), (7, Fraction(7))]
+)
+def test_a_rational_is_read(text: str | int, value: Fraction) -> None:
+    """A fraction, a negative one and an integer are what they say."""
+    assert TypeAdapter(timecode.Rational).validate_python(text) == value
