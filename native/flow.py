@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,9 +100,10 @@ def _attempt(operation: Operation, services: Services, attempt: Attempt) -> None
     with running.watch(services, attempt) as watch, workspace(services.settings.workspace_dir, attempt) as room:
         assets = [services.assets.get(attempt.job.owner, asset) for _, asset in request.sources()]
         sources = [services.objects.reader(asset.bucket, asset.key, asset.size, cancelled=watch.over) for asset in assets]
-        with session.open(sources, room, limits(services, assets), watch.progress) as media:
-            watch.may_kill(media.kill)
+        with ExitStack() as stack:
             with watch.stage("probing"):
+                media = stack.enter_context(session.open(sources, room, limits(services, assets), watch.progress))
+                watch.may_kill(media.kill)
                 facts = media.probe()
             with watch.stage("planning"):
                 edit = operation.plan(request, facts)

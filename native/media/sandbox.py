@@ -42,7 +42,7 @@ def close_all_but(*keep: int) -> None:
     os.closerange(last + 1, 1 << 16)
 
 
-def limit(*, memory_bytes: int, cpu_seconds: int, file_bytes: int, open_files: int = 256, niceness: int = 5) -> None:
+def limit(*, memory_bytes: int, cpu_seconds: int, file_bytes: int, open_files: int = 256) -> None:
     """Set the resource limits of this process and of each it starts. Memory is address space; CPU counts all threads."""
     wanted = {
         resource.RLIMIT_AS: (memory_bytes, memory_bytes),
@@ -57,8 +57,6 @@ def limit(*, memory_bytes: int, cpu_seconds: int, file_bytes: int, open_files: i
         _, already = resource.getrlimit(which)
         most = hard if already == resource.RLIM_INFINITY else min(hard, already)  # what the host allows can only shrink
         resource.setrlimit(which, (min(soft, most), most))
-    # status and health checks of the same machine come before an encode
-    os.nice(niceness)
 
 
 # --- seccomp ---------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import av.error
 from native import errors
 from native.media import channel, process, sandbox
 
+NICENESS = 10  # answering callers on the same machine comes before encodes, and before the imports of their workers
 REPORT_SECONDS = 0.2  # progress more often than this helps nobody
 EXHAUSTED = {errno.ENOMEM, errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EMFILE}
 
@@ -28,6 +29,7 @@ EXHAUSTED = {errno.ENOMEM, errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EMFILE
 def main(desk_of: Callable[[channel.Worker], Any] | None = None) -> None:
     """Serve one session. `desk_of` makes what answers its calls; the tests bring rogues of their own."""
     parent, descriptor = int(sys.argv[1]), int(sys.argv[2])
+    os.nice(NICENESS)
     sandbox.die_with_parent(parent)
     sandbox.close_all_but(descriptor)
     missing = [sandbox.refuse_calls()]
