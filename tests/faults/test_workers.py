@@ -65,6 +65,31 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing(world, request_body)
     assert [key.split("/")[2] for key in world.results()] == ["2"]
 
 
+def test_a_worker_that_wakes_up_to_finish_is_refused(world, request_body):
+    """SIGSTOP while the result is stored, SIGCONT while another attempt works: the sleeper's finish is refused, its object removed."""
+    # It does not look whether it is still wanted before it finishes; its first lease outlasts the little it has to encode.
+    first, gate = world.worker(CANCEL_POLL_SECONDS="60", LEASE_SECONDS="8"), world.gate("storing")
+    job = world.submit(first, {**request_body, "start": "10", "end": "12"})
+    gate.reached()
+    first.signal(signal.SIGSTOP)
+    gate.open()
+    world.queue.workers.remove(first)
+    gate = world.gate("encoding")
+    world.worker()
+    with world.reaper():
+        gate.reached()
+        first.signal(signal.SIGCONT)
+        world.until(lambda: "stale attempt" in first.log(), "the end of the sleeper's attempt")
+        between = world.job(job)
+        objects = world.results()
+        gate.open()
+        ended = world.ended(job)
+
+    assert (between.state, between.attempt, objects) == ("running", 2, [])
+    assert (ended.state, ended.attempt, ended.result["frames"]) == ("succeeded", 2, 60)
+    assert world.violations() == []
+
+
 def test_sigterm_hands_the_job_back(world, request_body):
     """SIGTERM: the lease is given back within two seconds and counts as no loss; another worker goes on at once."""
     first = world.worker()
