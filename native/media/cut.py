@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ import av.error
 from av.container import OutputContainer
 
 from native import errors
-from native.media import audio, copies, demuxer, encode, extras, mux, nal, packets
+from native.media import audio, copies, demuxer, encode, extras, mux, nal, packets, sandbox
 from native.media.edit import Edit
 from native.media.index import Track
 from native.media.plan import Copy, Encode, NotCopyable, Part, Plan, Source
@@ -71,36 +72,42 @@ class _Writing:
         job, plan = self.job, self.plan
         rates = [t.stream.sample_rate or 0 for t in self.first.index.audio]
         out = mux.create(job.path, job.container, [self.time_base.denominator if self.first.track else 0, *rates])
-        streams: list[tuple[Any, Any]] = []
         try:
-            if self.first.track is not None:
-                streams.append(self._picture(out))
-            sounds = self._sounds(out)
-            streams += sounds
-            streams += extras.subtitles(out, self.template, self.first.index, plan, self.lengths[0])
-            extras.describe(out, self.template, self.first.index, plan, self.lengths[0])
-            for packet in mux.interleaved(streams):
-                out.mux_one(packet)
-        except (av.error.FFmpegError, ValueError) as exc:
-            if plan.copies:
-                raise NotCopyable("the output container refused the copied stream") from exc
-            raise errors.OUTPUT_REFUSED() from exc
+            sounds = self._write(out)
+        except (av.error.FFmpegError, mux.Refused) as exc:
+            raise self._blamed(exc) from exc
         finally:
-            self._close(out)
+            # after an error there is nothing more to say
+            with suppress(av.error.FFmpegError, ValueError):
+                out.close()
         if plan.hidden_after:
             mux.patch(job.path, 0, shown=self.end * self.time_base)
         matrix = self.first.track.stream.matrix if self.first.track else None
         if matrix and not plan.copies and job.container in ("mp4", "mov"):
             mux.patch(job.path, 0, matrix=matrix)
-        return self._promise(len(sounds))
+        return self._promise(sounds)
 
-    def _close(self, out: OutputContainer) -> None:
-        try:
-            out.close()
-        except (av.error.FFmpegError, ValueError):
-            if not self.plan.copies:
-                raise
-            raise NotCopyable("the output container refused the copied stream") from None
+    def _write(self, out: OutputContainer) -> int:
+        """Everything into the file, to its last byte. Returns how many sound tracks it has."""
+        streams: list[tuple[Any, Any]] = []
+        if self.first.track is not None:
+            streams.append(self._picture(out))
+        sounds = self._sounds(out)
+        streams += sounds
+        streams += extras.subtitles(out, self.template, self.first.index, self.plan, self.lengths[0])
+        extras.describe(out, self.template, self.first.index, self.plan, self.lengths[0])
+        for packet in mux.interleaved(streams):
+            out.mux_one(packet)
+        out.close()
+        return len(sounds)
+
+    def _blamed(self, exc: av.error.FFmpegError | mux.Refused) -> Exception:
+        """What an error while writing means. A full disk is no reason to write it all a second time, and larger."""
+        if isinstance(exc, av.error.FFmpegError) and exc.errno in sandbox.EXHAUSTED:
+            return errors.TOO_HEAVY()
+        if self.plan.copies:
+            return NotCopyable("the output container refused the copied stream")
+        return errors.OUTPUT_REFUSED()
 
     def _time_base(self) -> Fraction:
         """The output's video clock: the sources' own where they share one, else one that holds every frame time of all."""
@@ -133,7 +140,7 @@ class _Writing:
     def _copied_picture(self, out: OutputContainer) -> tuple[Any, Iterator[av.Packet]]:
         track = self.first.track
         assert track is not None
-        stream: Any = out.add_stream_from_template(self.template.streams[track.stream.index], opaque=True)
+        stream: Any = mux.copied(out, self.template.streams[track.stream.index], opaque=True)
         stream.time_base = self.time_base
         if track.stream.codec == "h264":
             config = nal.config(track.extradata)
@@ -203,7 +210,7 @@ class _Writing:
         assert track is not None
         facts, target = track.stream, encode.target(track.stream, self.job.container)
         turned = facts.rotation if self.job.container in ("mkv", "webm") and facts.rotation % 180 == 90 else 0
-        stream: Any = out.add_stream(target.codec, rate=facts.frame_rate or Fraction(25))
+        stream: Any = mux.encoded(out, target.codec, rate=facts.frame_rate or Fraction(25))
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = facts.width, facts.height, target.pixel_format
         if target.pixel_format.startswith("yuv420") or target.pixel_format.startswith("yuvj420"):
@@ -268,7 +275,7 @@ class _Writing:
             if run.first >= run.last:
                 self.plan.warnings.append(f"Sound track {n + 1} is silent in the range and was left out.")
                 return None
-            stream: Any = out.add_stream_from_template(self.template.streams[only.stream.index])
+            stream: Any = mux.copied(out, self.template.streams[only.stream.index])
             stream.time_base = run.time_base
             extras.name(stream, only)
             return stream, audio.copied(run)
@@ -279,7 +286,7 @@ class _Writing:
         made = audio.form(usable, container)
         if len(tracks) == 1 and self.job.edit.mode != "encode":
             self.plan.warnings.append(f"{container.upper()} does not hold {usable[0].stream.codec} sound; it was encoded anew.")
-        stream = out.add_stream(made.codec, rate=made.rate, layout=made.layout)
+        stream = mux.encoded(out, made.codec, rate=made.rate, layout=made.layout)
         stream.codec_context.bit_rate = made.bit_rate
         stream.time_base = Fraction(1, made.rate)
         extras.name(stream, usable[0])

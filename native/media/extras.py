@@ -10,7 +10,7 @@ from typing import Any
 import av
 from av.container import InputContainer, OutputContainer
 
-from native.media import packets
+from native.media import mux, packets
 from native.media.index import Index, Track
 from native.media.info import Stream
 from native.media.plan import Plan
@@ -55,7 +55,7 @@ def subtitles(
     """Text tracks of MP4 in MP4, cut to the range."""
     found = []
     for track in _texts(out, index, plan):
-        stream: Any = out.add_stream_from_template(template.streams[track.stream.index])
+        stream: Any = mux.copied(out, template.streams[track.stream.index])
         stream.time_base = track.time_base
         name(stream, track)
         found.append((stream, _lines(index, track, plan.parts[0].begin, plan.parts[0].begin + length)))

@@ -31,6 +31,27 @@ def create(path: Path, container: str, clocks: Iterable[int]) -> OutputContainer
     return av.open(str(path), "w", format=FORMATS[container], container_options=options)
 
 
+class Refused(Exception):
+    """The container does not hold such a stream."""
+
+
+def copied(out: OutputContainer, template: Any, **options: Any) -> Any:
+    """A new stream of the output, for the packets of `template`. Raises Refused."""
+    return _added(out.add_stream_from_template, template, **options)
+
+
+def encoded(out: OutputContainer, codec: str, **options: Any) -> Any:
+    """A new stream of the output, and its encoder. Raises Refused."""
+    return _added(out.add_stream, codec, **options)
+
+
+def _added(add: Any, what: Any, **options: Any) -> Any:
+    try:
+        return add(what, **options)
+    except ValueError as exc:
+        raise Refused(str(exc)) from exc
+
+
 def movie_timescale(clocks: Iterable[int]) -> int:
     """The least common multiple of the streams' clocks while that is sane, else the finest one."""
     known = [clock for clock in clocks if clock > 0] or [90_000]

@@ -8,6 +8,7 @@ to its parent's. A kernel without one of the first two is named once in the log,
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import resource
@@ -16,6 +17,9 @@ import struct
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+# How a limit below, or a full disk, is met
+EXHAUSTED = frozenset({errno.ENOMEM, errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EMFILE})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl = _libc.prctl  # bound here: looking it up between fork and exec would not be safe

@@ -6,7 +6,6 @@ channel; results are files in the room. What goes wrong is said by code; the wor
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import sys
@@ -23,7 +22,6 @@ from native.media import channel, process, sandbox
 
 NICENESS = 10  # answering callers on the same machine comes before encodes, and before the imports of their workers
 REPORT_SECONDS = 0.2  # progress more often than this helps nobody
-EXHAUSTED = {errno.ENOMEM, errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EMFILE}
 
 
 def main(desk_of: Callable[[channel.Worker], Any] | None = None) -> None:
@@ -76,7 +74,7 @@ def serve(desk: Any, end: channel.Worker, call: dict[str, Any]) -> None:
 
 def blame(exc: Exception) -> errors.Problem:
     """The problem behind an exception that the engine did not expect."""
-    if isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in EXHAUSTED):
+    if isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in sandbox.EXHAUSTED):
         return errors.TOO_HEAVY()
     if isinstance(exc, process.Failed):
         return errors.TOO_HEAVY() if exc.exhausted else errors.SOURCE_UNREADABLE()

@@ -7,6 +7,7 @@ import subprocess
 from array import array
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -36,6 +37,13 @@ def number_of(frame: av.VideoFrame) -> int:
 
 def frames(path: Path, *, numbered: bool = True) -> list[Frame]:
     """The frames shown, in order."""
+    state = path.stat()
+    return list(_frames(path, (state.st_ino, state.st_size, state.st_mtime_ns), numbered))
+
+
+@lru_cache(maxsize=256)
+def _frames(path: Path, _state: tuple[int, int, int], numbered: bool) -> tuple[Frame, ...]:
+    """The same, decoded once as long as the file stays what it is: many tests look at one clip."""
     found = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -46,7 +54,7 @@ def frames(path: Path, *, numbered: bool = True) -> list[Frame]:
             found.append(
                 Frame(number_of(frame) if numbered else 0, frame.pts * stream.time_base - start, hashlib.sha256(pixels).hexdigest())
             )
-    return found
+    return tuple(found)
 
 
 def _visible(frame: av.VideoFrame) -> bytes:

@@ -27,6 +27,11 @@ SAMPLE = [p for p in SOUND if p.name != LONG and not any(word in p.parent.name f
     p for p in SOUND if p.name in ("torchcodec__h265_video.mp4", "androidx__sample_av1.mp4", "fmtcorpus__apple-prores-422-hq.mov",
                                    "fluentffmpeg__IMG_0034.MOV", "androidx__sample_rotate_and_reflect.mp4")
 ]  # fmt: skip
+# What takes longest to decode and to encode for a comparison: with --all only. A clip of each of their containers and codecs stays.
+LENGTHY = {"mediabunny__annex-b-avc.mkv", "androidx__bbb_2500ms.ts", "autoeditor__example.mp4", "mdn__flower.mp4",
+           "androidx__sample_fragmented_seekable_multiple_sidx.mp4", "androidx__edit_list_positive_shift.mp4",
+           "mdn__tears-of-steel-battle-clip-medium.webm", "androidx__sample.mkv", "intel__bottle-detection.mp4", "intel__car-detection.mp4",
+           "intel__one-by-one-person-detection.mp4"}  # fmt: skip
 # Where libavformat's own times differ from frame to frame of what it decodes, there is nothing to compare with.
 UNCOMPARABLE = {"deeplabcut__vid.avi", "androidx__roadtrip-vp92-10bit.webm", "androidx__sample_with_pgs_subtitles.mkv"}
 
@@ -41,7 +46,7 @@ def cuts(path: Path, duration: Fraction) -> list[tuple[Fraction, Fraction | None
     return [(start, end), (max(Fraction(0), duration - Fraction(3, 2)).limit_denominator(1000), None)]
 
 
-@pytest.mark.parametrize("path", SAMPLE, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [pytest.param(p, id=p.name, marks=[pytest.mark.slow] * (p.name in LENGTHY)) for p in SAMPLE])
 def test_a_cut_of_a_real_clip_is_exact_or_refused(path: Path, tmp_path: Path) -> None:
     """The frames of a cut are those that a decode of the whole clip shows in the range: as many, at the same times, copies identical."""
     file = source.FileSource(path)
