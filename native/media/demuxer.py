@@ -100,6 +100,37 @@ def format_of(blocks: Blocks) -> Format:
     return sniff(blocks.read(0, 8 * 192))
 
 
+def check_size(blocks: Blocks, kind: Format) -> None:
+    """Raises SOURCE_TRUNCATED when the container says that it is longer than the source."""
+    head = blocks.read(0, 64)
+    declared = 0
+    if kind.demuxer == "avi":
+        declared = int.from_bytes(head[4:8], "little") + 8
+    elif kind.demuxer == "matroska":
+        declared = _segment_end(head)
+    if declared > blocks.size:
+        raise errors.SOURCE_TRUNCATED()
+
+
+def _segment_end(head: bytes) -> int:
+    """Where a Matroska segment says it ends; 0 when it does not say (a live recording)."""
+
+    def number(at: int) -> tuple[int, int, bool]:
+        width = 9 - head[at].bit_length()
+        value = int.from_bytes(head[at : at + width], "big") & ((1 << (7 * width)) - 1)
+        return value, at + width, value == (1 << (7 * width)) - 1
+
+    try:
+        size, at, _ = number(4)
+        at += size
+        if head[at : at + 4] != b"\x18S\x80g":
+            return 0
+        size, at, unknown = number(at + 4)
+        return 0 if unknown else at + size
+    except IndexError:
+        return 0
+
+
 def open_(blocks: Blocks, kind: Format, **extra: str) -> av.container.InputContainer:
     """The source opened by its own demuxer and nothing else. Raises SOURCE_UNREADABLE."""
     options = {

@@ -93,11 +93,13 @@ def build(blocks: Blocks) -> Index:
     kind = demuxer.format_of(blocks)
     tables = boxes.read(blocks) if kind.demuxer == "mov" else None
     if kind.demuxer != "mov":
-        _check_size(blocks, kind)
+        demuxer.check_size(blocks, kind)
     with demuxer.open_(blocks, kind) as container:
         tracks = _from_tables(container, tables) if tables is not None else None
         if tracks is None:
             tracks = _by_reading(container)
+        elif any(_starts_without_key(track) for track in tracks.values()):
+            tracks = _retimed(tracks, _by_reading(container))
         return _index(blocks, kind, container, tracks)
 
 
@@ -134,7 +136,7 @@ def facts(source: Readable) -> MediaInfo:
     kind = demuxer.format_of(blocks)
     if kind.demuxer == "mov":
         return of(source, blocks).media
-    _check_size(blocks, kind)
+    demuxer.check_size(blocks, kind)
     with demuxer.open_(blocks, kind) as container:
         if container.duration is not None and container.duration > 0:
             tracks = {s.index: Track(_stream(s), _extradata(s), _decoder(s)) for s in container.streams}
@@ -161,6 +163,30 @@ def _from_tables(container: InputContainer, tables: list[boxes.Table]) -> dict[i
             hidden_before=table.hidden_before, hidden_from=table.hidden_from,
         )  # fmt: skip
     return tracks
+
+
+def _starts_without_key(track: Track) -> bool:
+    """Whether the edit list begins before the first key frame, so that nothing decodes its first frame."""
+    if track.stream.kind != "video" or track.stream.cover or (key := track.keys.find(1)) <= 0 or track.hidden_before < 0:
+        return False
+    first = min((row for row, t in enumerate(track.pts) if track.shown(t)), key=track.pts.__getitem__, default=len(track.pts))
+    return first < key
+
+
+def _retimed(tracks: dict[int, Track], read: dict[int, Track]) -> dict[int, Track]:
+    """`tracks` with the pictures of such edit lists at the times that libavformat finds for them: it lays time 0 where the edit can be
+    shown from, which no table says."""
+    changed = dict(tracks)
+    for number, track in tracks.items():
+        if not _starts_without_key(track):
+            continue
+        found = read[number]
+        found.hidden_before = max(found.hidden_before, 0)  # what it puts before time 0 is only there to be decoded
+        if len(found.pts) == len(track.pts) and track.hidden_from is not None:
+            # the same packets on another clock: the edit's end goes along
+            found.hidden_from = track.hidden_from + found.pts[0] - track.pts[0]
+        changed[number] = found
+    return changed
 
 
 def _by_reading(container: InputContainer) -> dict[int, Track]:
@@ -367,34 +393,3 @@ def _setup(stream: av.stream.Stream, facts: dict[str, object]) -> str:
     parts = [facts.get(k) for k in ("codec", "profile", "width", "height", "pixel_format", "sample_rate", "channels")]
     digest = hashlib.sha256(repr(parts).encode() + _extradata(stream))
     return digest.hexdigest()[:16]
-
-
-def _check_size(blocks: Blocks, kind: demuxer.Format) -> None:
-    """Raises SOURCE_TRUNCATED when the container says that it is longer than the source."""
-    head = blocks.read(0, 64)
-    declared = 0
-    if kind.demuxer == "avi":
-        declared = int.from_bytes(head[4:8], "little") + 8
-    elif kind.demuxer == "matroska":
-        declared = _segment_end(head)
-    if declared > blocks.size:
-        raise errors.SOURCE_TRUNCATED()
-
-
-def _segment_end(head: bytes) -> int:
-    """Where a Matroska segment says it ends; 0 when it does not say (a live recording)."""
-
-    def number(at: int) -> tuple[int, int, bool]:
-        width = 9 - head[at].bit_length()
-        value = int.from_bytes(head[at : at + width], "big") & ((1 << (7 * width)) - 1)
-        return value, at + width, value == (1 << (7 * width)) - 1
-
-    try:
-        size, at, _ = number(4)
-        at += size
-        if head[at : at + 4] != b"\x18S\x80g":
-            return 0
-        size, at, unknown = number(at + 4)
-        return 0 if unknown else at + size
-    except IndexError:
-        return 0

@@ -9,6 +9,8 @@ import zlib
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from native import errors
@@ -90,3 +92,33 @@ def test_a_broken_clip_is_never_a_wrong_success(path: Path, tmp_path: Path) -> N
         looking.strictly_decodes(made.path)
         assert len(looking.frames(made.path, numbered=False)) == made.frames
     assert time.monotonic() - began < 30  # two renders of a clip of at most 5 s, on a busy machine
+
+
+def test_time_0_is_where_the_edit_can_be_shown_from(tmp_path: Path) -> None:
+    """An edit list that begins before the first key frame: a cut from 0 has the frames that a player shows from 0, not those before."""
+    path = FOLDER / "04_phone_rotation_vfr" / "androidx__sample_edit_list_no_sync_frame_before_edit.mp4"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not there")
+    asked = edit.Edit.model_validate({"segments": [{"start": "0", "end": "0.5"}]})
+    made = engine.render(asked, [source.FileSource(path)], tmp_path, lambda *_: None)
+    verify.verify(made, asked)
+    expected, got = _lumas(path, 0.5), _lumas(made.path, 9)
+    assert [time for time, _ in got] == [time for time, _ in expected]
+    assert len(got) == made.frames == 15
+    for n, (_, luma) in enumerate(got):
+        apart = [np.mean((luma - other) ** 2) for _, other in expected]
+        assert apart[n] == min(apart)  # its own frame, none of its neighbours
+        assert apart[n] < 20  # 35 dB
+
+
+def _lumas(path: Path, end: float) -> list[tuple[float, np.ndarray]]:
+    """(time, every fourth pixel of every fourth line in eight bits) of the frames shown from 0 until `end` seconds."""
+    found = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            assert frame.time is not None
+            if frame.time >= end:
+                break
+            if frame.time >= 0:
+                found.append((round(frame.time, 3), frame.to_ndarray(format="gray")[::4, ::4].astype(float)))
+    return found
