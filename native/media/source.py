@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import os
 from collections import OrderedDict
+from itertools import count
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
+from weakref import ref
 
 BLOCK = 1 << 20  # bytes fetched at once: PyAV's own 32 KiB reads would be one request each
 KEPT = 24  # blocks remembered, so that the video's and the audio's readers share what they fetch
+KEPT_BY_ALL = 96  # blocks remembered of all sources together: a merge may have hundreds
 
 
 @runtime_checkable
@@ -50,22 +53,32 @@ class FileSource:
 class Blocks:
     """A source read in aligned blocks, the latest of which are remembered."""
 
+    # every remembered block of every source, the latest last; it keeps no source alive
+    _latest: ClassVar[OrderedDict[tuple[int, int], ref[Blocks]]] = OrderedDict()
+    _serials = count()
+
     def __init__(self, source: Readable, block: int = BLOCK, kept: int = KEPT) -> None:
         self.source = source
         self.size = source.size
         self._block = block
         self._kept = kept
+        self._serial = next(self._serials)
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
     def _fetch(self, number: int) -> bytes:
-        data = self._blocks.get(number)
+        data = self._blocks.pop(number, None)
         if data is None:
             data = self.source.read(number * self._block, min(self._block, self.size - number * self._block))
-            self._blocks[number] = data
-            if len(self._blocks) > self._kept:
-                self._blocks.popitem(last=False)
-        else:
-            self._blocks.move_to_end(number)
+        self._blocks[number] = data
+        self._latest[self._serial, number] = ref(self)
+        self._latest.move_to_end((self._serial, number))
+        if len(self._blocks) > self._kept:
+            oldest, _ = self._blocks.popitem(last=False)
+            self._latest.pop((self._serial, oldest), None)
+        while len(self._latest) > KEPT_BY_ALL:
+            (_, oldest), owner = self._latest.popitem(last=False)
+            if (blocks := owner()) is not None:
+                blocks._blocks.pop(oldest, None)
         return data
 
     def read(self, offset: int, length: int) -> bytes:
