@@ -122,12 +122,11 @@ def accepts(client: Client, asset: str) -> list[float]:
     took: list[float] = []
 
     def one(n: int) -> None:
-        http = httpx.Client(base_url=client.home.url, headers=client.http.headers)
         body = {"source": asset, "start": f"{n % 40}f", "end": "2", "mode": "instant"}
         started = time.perf_counter()
-        http.post("/function/trim", json=body, headers={"Prefer": "respond-async"}).raise_for_status()
+        # One client for all: making one costs more processor time than the accept does, on the machine that is measured.
+        client.http.post("/function/trim", json=body, headers={"Prefer": "respond-async"}).raise_for_status()
         took.append(time.perf_counter() - started)
-        http.close()
 
     threads = [threading.Thread(target=one, args=(n,)) for n in range(ACCEPTS_PER_SECOND * ACCEPT_SECONDS)]
     begun = time.perf_counter()
@@ -136,9 +135,12 @@ def accepts(client: Client, asset: str) -> list[float]:
         thread.start()
     for thread in threads:
         thread.join()
-    for job in client.http.get("/function/status", params={"state": "queued", "limit": 200}).json()["jobs"]:
-        client.http.delete(f"/function/status/{job['id']}")
-    return took
+    while jobs := client.http.get("/function/status", params={"state": "queued", "limit": 100}).json()["jobs"]:
+        for job in jobs:
+            client.http.delete(f"/function/status/{job['id']}")
+    while client.http.get("/function/status", params={"state": "running", "limit": 1}).json()["jobs"]:
+        time.sleep(0.1)
+    return sorted(took)
 
 
 def gaps(client: Client, asset: str) -> float:
@@ -198,13 +200,13 @@ def main() -> int:
             longest = [gaps(client, film) for _ in range(RUNS)]
             dead = [cancels(client, film) for _ in range(RUNS)]
             cold = colds(client)
-            took = sorted(accepts(client, asset))
+            took = [accepts(client, asset) for _ in range(RUNS)]
     rows = [
         Row("nve up, warm, to the first answered request", ups, "s", 4),
         Row("nve down", downs, "s", 4),
         Row("a job beyond its media work", [1000 * it for it in costs], "ms", 100),
-        Row(f"accept at {ACCEPTS_PER_SECOND}/s, 50th percentile", [1000 * statistics.median(took)], "ms"),
-        Row(f"accept at {ACCEPTS_PER_SECOND}/s, 99th percentile", [1000 * took[int(len(took) * 0.99)]], "ms", 100),
+        Row(f"accept at {ACCEPTS_PER_SECOND}/s, 50th percentile", [1000 * statistics.median(it) for it in took], "ms"),
+        Row(f"accept at {ACCEPTS_PER_SECOND}/s, 99th percentile", [1000 * it[int(len(it) * 0.99)] for it in took], "ms", 100),
         Row("longest time between two progress events", longest, "s", 1),
         Row("cancel to dead encoder", dead, "s", 1),
         Row("cold start of a function", cold, "s", 1.5),
