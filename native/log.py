@@ -17,7 +17,9 @@ _service: dict[str, Any] = {}
 _bound: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("bound", default=None)
 
 # A presigned URL's signature and our own keys open doors: they never reach a log.
-_SECRETS = re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+|\bnve_[A-Za-z0-9_-]{8,}|(?<=://)([^:/@\s]*):[^@/\s]+@")
+_SECRETS = re.compile(
+    r"(X-Amz-(?:Signature|Credential|Security-Token)(?:=|%3D))[^&\s\"']+|\bnve_[A-Za-z0-9_-]{8,}|(?<=://)([^:/@\s]*):[^/\s\"']+@"
+)
 
 
 def redact(text: str) -> str:

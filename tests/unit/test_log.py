@@ -89,3 +89,9 @@ def test_secrets_are_struck_out_of_facts_and_exceptions(lines):
     assert "s3cr3t" not in line["exception"]
     assert "postgresql://nve:…@127.0.0.1/nve" in line["exception"]
     assert line["key"] == "nve_…"
+
+
+def test_secrets_in_odd_spellings_are_struck_out():
+    """A password with an @ in it, and a signature that was encoded for another address, leave nothing behind."""
+    assert log.redact("postgresql://u:a@b@h/x") == "postgresql://u:…@h/x"
+    assert "abcd" not in log.redact("next=http%3A%2F%2Fh%2Fx%3FX-Amz-Signature%3Dabcd")

@@ -39,3 +39,12 @@ def test_every_container_has_its_type():
     from native.media.edit import Container
 
     assert sorted(names.CONTENT_TYPES) == sorted(get_args(Container))
+
+
+def test_a_long_name_fits_a_file_system():
+    """200 letters of three bytes each become a name of at most 255 bytes, cut between letters, and marks that cannot be seen are gone."""
+    long = names.of_result({"output": {"name": "한" * 200}}, "mp4")
+
+    assert len(long.encode()) <= 255
+    assert long == "한" * 80 + ".mp4"
+    assert names.of_result({"output": {"name": "a\u200bb\ud800"}}, "mp4") == "a_b_.mp4"
