@@ -10,7 +10,7 @@ import pytest
 
 
 def invoke(url, path, body, key):
-    """What `faas-cli invoke NAME -H "Authorization=Bearer …"` writes to the line, body from its standard input; the answer."""
+    """What `faas-cli invoke NAME -H "Authorization: Bearer …"` writes to the line, body from its standard input; the answer."""
     address = urlsplit(url)
     head = (
         f"POST {path} HTTP/1.1\r\n"

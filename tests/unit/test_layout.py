@@ -41,3 +41,8 @@ def test_locks_name_no_registry():
     for lock in ("requirements.lock", "requirements-test.lock"):
         assert "://" not in (ROOT / lock).read_text()
         assert "--hash=sha256:" in (ROOT / lock).read_text()
+
+
+def test_the_readme_is_finished():
+    """No place-holder is left in what people read first."""
+    assert "@@" not in (ROOT / "README.md").read_text()
