@@ -34,9 +34,14 @@ def pid_of(home: Home, name: str) -> int:
 
 
 def sockets(home: Home) -> list[Path]:
-    """The socket files that the store keeps outside of the data directory."""
+    """The socket files that the store of a data directory, made since `config.json` was, keeps outside of it.
+
+    Ports are used again: an older file of the same number is somebody else's who was killed, on this machine, some time before.
+    """
+    since = (home.path / "config.json").stat().st_mtime
     numbers = {str(number) for name, port in home.ports.items() for number in ports.listeners(name, port)}
-    return [path for path in Path("/tmp").glob("seaweedfs-*.sock*") if numbers & set(path.name.replace(".", "-").split("-"))]
+    named = [path for path in Path("/tmp").glob("seaweedfs-*.sock*") if numbers & set(path.name.replace(".", "-").split("-"))]
+    return [path for path in named if path.stat().st_mtime >= since]
 
 
 def processes(home: Home) -> list[int]:
