@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import time
 from collections.abc import Iterator
 from typing import IO
 
@@ -16,10 +17,13 @@ from .valkey import Valkey
 
 
 @contextlib.contextmanager
-def lock(home: Home) -> Iterator[bool]:
-    """Whether the data directory is ours alone, for as long as the block lasts."""
+def lock(home: Home, seconds: float = 0.0) -> Iterator[bool]:
+    """Whether the data directory is ours alone, for as long as the block lasts. A killed holder may have it for some moments more."""
+    deadline = time.monotonic() + seconds
     with (home.path / "run/supervisor.lock").open("a") as file:
-        yield _taken(file)
+        while not (taken := _taken(file)) and time.monotonic() < deadline:
+            time.sleep(0.02)  # the kernel gives it up when the last thread of the killed one has ended; nothing tells
+        yield taken
 
 
 def _taken(file: IO[str]) -> bool:
@@ -32,6 +36,10 @@ def _taken(file: IO[str]) -> bool:
 
 def end(home: Home) -> None:
     """End it: by the records first, each in its own way, then whatever carries the mark of this data directory."""
-    for server in (Gateway(home), Seaweed(home), Valkey(home), Postgres(home)):
+    servers = (Gateway(home), Seaweed(home), Valkey(home), Postgres(home))
+    for server in servers:
         server.end_leftover()
     child.end_all(child.marked(home.path))
+    # One that was killed before it was recorded has left its files, too.
+    for server in servers:
+        server.swept()

@@ -124,7 +124,7 @@ def stop(home: Home) -> bool:
     for process in _spawned[:]:
         if process.poll() is not None:
             _spawned.remove(process)
-    with leftovers.lock(home) as ours:
+    with leftovers.lock(home, seconds=2.0) as ours:
         if ours:
             leftovers.end(home)
     return state is not None
