@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ class Home:
         path = self.path / "secrets" / name
         with contextlib.suppress(FileNotFoundError):
             return path.read_text().strip()
-        new = path.with_name(f".{name}.{os.getpid()}")
+        new = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}")  # threads of one start may want it at once
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(make() + "\n")
         with contextlib.suppress(FileExistsError):  # a rival was faster: its value is the one
