@@ -21,7 +21,8 @@ from av.codec.context import CodecContext
 from native import errors
 from native.media import packets
 from native.media.index import Index, Track
-from native.media.plan import Part, Source
+from native.media.pieces import Part
+from native.media.splice import Source
 
 # What a container holds without a change; None holds everything.
 HOLDS: dict[str, frozenset[str] | None] = {

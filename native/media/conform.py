@@ -118,6 +118,7 @@ def _promise(plan: Sequence[Clip], to: Target, container: str) -> Promise:
         sounds=1 if to.sample_rate else 0,
         sound_seconds=Fraction(samples, to.sample_rate) if to.sample_rate else Fraction(0),
         copied=0,
+        primed=0,
         encoded=frames,
         # Matroska counts in milliseconds
         slack=Fraction(1, 1000) if container in ("mkv", "webm") else Fraction(0),

@@ -16,11 +16,14 @@ import av.error
 from av.container import OutputContainer
 
 from native import errors
-from native.media import audio, copies, demuxer, encode, extras, mux, nal, packets, sandbox
+from native.media import audio, codecs, demuxer, encode, extras, mux, packets, sandbox
+from native.media.codecs.base import Stitch
 from native.media.edit import Edit
 from native.media.index import Track
-from native.media.plan import Copy, Encode, NotCopyable, Part, Plan, Source
+from native.media.pieces import Coded, Encode, NotCopyable, Part, Primed, Undecodable
+from native.media.plan import Plan
 from native.media.promise import Promise
+from native.media.splice import Source
 
 Report = Callable[[int, int], None]
 ENOUGH = 0.9  # of a source whose packets are not frames one by one: fewer frames than this mean damage
@@ -41,7 +44,7 @@ class Job:
         return self.edit.output.container
 
     def run(self) -> Promise:
-        """Writes the file. Raises encode.Undecodable or NotCopyable when the plan does not hold, and the problems of the sources."""
+        """Writes the file. Raises Undecodable or NotCopyable when the plan does not hold, and the problems of the sources."""
         first = self.sources[self.plan.parts[0].source]
         with demuxer.open_(first.index.blocks, first.index.kind) as template:
             return _Writing(self, template).run()
@@ -66,7 +69,6 @@ class _Writing:
             self.lengths.append(ticks * self.time_base if part.track is not None else length)
         self.end = at
         self.lengths[-1] += self.plan.run_out
-        self.boundary = self._prepare() if self.plan.copies else None
 
     def run(self) -> Promise:
         job, plan = self.job, self.plan
@@ -121,17 +123,6 @@ class _Writing:
 
     # the picture ------------------------------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> encode.Boundary | None:
-        """The encoder of the frames at the cuts, its parameter set already known. None when no frame is encoded."""
-        pieces = [(p, piece) for p in self.plan.parts for piece in p.pieces if isinstance(piece, Encode)]
-        if not pieces:
-            return None
-        part, piece = pieces[0]
-        source = self.job.sources[part.source]
-        boundary = encode.Boundary(source, piece.key)
-        boundary.prepare(source, piece, part.times[bisect_left(part.times, piece.start) :])
-        return boundary
-
     def _picture(self, out: OutputContainer) -> tuple[Any, Iterator[av.Packet]]:
         if self.plan.copies:
             return self._copied_picture(out)
@@ -140,32 +131,28 @@ class _Writing:
     def _copied_picture(self, out: OutputContainer) -> tuple[Any, Iterator[av.Packet]]:
         track = self.first.track
         assert track is not None
+        stitch = codecs.of(track.stream.codec).stitch(self.plan.parts, self.job.sources, self.job.container)
+        self.plan.warnings += stitch.warnings
         stream: Any = mux.copied(out, self.template.streams[track.stream.index], opaque=True)
         stream.time_base = self.time_base
-        if track.stream.codec == "h264":
-            config = nal.config(track.extradata)
-            assert config is not None
-            more = self.boundary.added if self.boundary else ()
-            stream.codec_context.extradata = nal.Config(config.sps, config.pps, config.width or 4, config.extension).with_pps(more).record()
-            stream.codec_context.codec_tag = "avc1" if self.job.container in ("mp4", "mov") else "\0\0\0\0"
-        elif track.stream.codec == "hevc" and self.job.container in ("mp4", "mov"):
-            # hvc1 is what Apple plays; its parameter sets are in the record, which the index has required
-            stream.codec_context.codec_tag = "hev1" if track.stream.tag in ("hev1", "dvhe") else "hvc1"
+        stream.codec_context.extradata = stitch.extradata
+        if stitch.tag is not None:
+            stream.codec_context.codec_tag = stitch.tag
         extras.name(stream, track)
-        return stream, self._timed()
+        return stream, self._timed(stitch)
 
-    def _timed(self) -> Iterator[av.Packet]:
+    def _timed(self, stitch: Stitch) -> Iterator[av.Packet]:
         """Copied and encoded pictures with their times. The k-th packet is decoded at the k-th time of showing, less one constant delay:
         steady, never after its own showing, and the same whatever the source's own decoding times were."""
         coming = array("q")
         for part, offset in zip(self.plan.parts, self.offsets, strict=True):
-            coming.extend(self._place(part, t, offset) for t in self._in_coding_order(part))
+            coming.extend(self._place(part, t, offset) for t in stitch.order(part))
         shown = array("q", sorted(coming))
         delay = max((early - own for early, own in zip(shown, coming, strict=True)), default=0)
         last = len(shown) - 1
-        for n, picture in enumerate(self._pictures()):
+        for n, picture in enumerate(self._pictures(stitch)):
             if n > last or picture.pts != coming[n]:
-                raise encode.Undecodable
+                raise Undecodable
             at = bisect_left(shown, picture.pts)
             packet = packets.owned(picture.data)
             packet.pts, packet.dts, packet.time_base = picture.pts, shown[n] - delay, self.time_base
@@ -180,26 +167,11 @@ class _Writing:
             return offset + ticks - part.origin
         return offset + round((ticks - part.origin) * part.track.time_base / self.time_base)
 
-    def _in_coding_order(self, part: Part) -> Iterator[int]:
-        assert part.track is not None
-        for piece in part.pieces:
-            if isinstance(piece, Copy):
-                yield from part.track.pts[piece.first : piece.last]
-            else:
-                yield from _times_of(part, piece)
-
-    def _pictures(self) -> Iterator[encode.Coded]:
+    def _pictures(self, stitch: Stitch) -> Iterator[Coded]:
         for part, offset in zip(self.plan.parts, self.offsets, strict=True):
-            source = self.job.sources[part.source]
-            for piece in part.pieces:
-                if isinstance(piece, Copy):
-                    coded = copies.run(source, piece)
-                else:
-                    assert self.boundary is not None
-                    coded = self.boundary.encode(source, piece, _times_of(part, piece))
-                for picture in coded:
-                    self._count()
-                    yield encode.Coded(picture.data, self._place(part, picture.pts, offset), picture.key)
+            for picture in stitch.pictures(part):
+                self._count()
+                yield Coded(picture.data, self._place(part, picture.pts, offset), picture.key)
 
     def _count(self) -> None:
         self.done += 1
@@ -253,7 +225,7 @@ class _Writing:
             self.made.append(packet.pts)
             yield packet
         if len(self.made) < len(shown) * ENOUGH:
-            raise encode.Undecodable
+            raise Undecodable
 
     # the sound --------------------------------------------------------------------------------------------------------------------
 
@@ -302,12 +274,12 @@ class _Writing:
             at = 0
             for piece in part.pieces:
                 seams.append(self._place(part, part.times[at], offset))
-                at += piece.frames if isinstance(piece, Encode) else piece.last - piece.first
-                at = min(at, len(part.times) - 1)
+                at = min(at + piece.frames, len(part.times) - 1)
         if self.guessed:
             times, seams = array("q", sorted(self.made)), []
         total = len(times)
-        encoded = sum(p.encoded for p in self.plan.parts) if self.plan.copies else total
+        encoded, primed = (sum(p.count(kind) for p in self.plan.parts) if self.plan.copies else 0 for kind in (Encode, Primed))
+        encoded = encoded if self.plan.copies else total
         return Promise(
             times=times,
             time_base=self.time_base,
@@ -315,12 +287,9 @@ class _Writing:
             seams=seams,
             sounds=sounds,
             sound_seconds=sum(self.lengths, Fraction(0)),
-            copied=total - encoded,
+            copied=total - primed - encoded,
+            primed=primed,
             encoded=encoded,
             guessed=self.guessed,
             slack=Fraction(1, 1000) if self.job.container in ("mkv", "webm") else Fraction(0),
         )
-
-
-def _times_of(part: Part, piece: Encode) -> Sequence[int]:
-    return part.times[bisect_left(part.times, piece.start) : bisect_left(part.times, piece.end)]

@@ -1,11 +1,10 @@
-"""Frames decoded and encoded again: the few at a cut under the source's own parameter sets, or all where nothing can be copied."""
+"""Frames decoded, and encoded again where nothing can be copied."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from statistics import median
 from typing import Any
 
 import av
@@ -14,26 +13,13 @@ from av.codec.context import CodecContext
 from av.video.frame import PictureType
 
 from native import errors
-from native.media import demuxer, h264, index, nal, packets, splice
+from native.media import demuxer, index, packets
 from native.media.info import Stream
-from native.media.plan import Encode, Part, Source
+from native.media.pieces import Encode, Part, Undecodable
+from native.media.splice import Source
 
 THREADS = 2  # of one decoder or encoder; several of them may run on one machine
-BEST, WORST = 12, 20  # the range of constant rate factors for frames at a cut
 WHOLE_CRF = 18  # of a whole encode: not to be told from the source by eye
-
-
-class Undecodable(Exception):
-    """The decoder did not give the frames that the index promised."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """An encoded picture: ticks of the source's time base."""
-
-    data: bytes
-    pts: int
-    key: bool
 
 
 def frames(source: Source, piece: Encode, times: Sequence[int]) -> Iterator[av.VideoFrame]:
@@ -116,94 +102,6 @@ def video_decoder(track: index.Track, **options: str) -> Any:
     # a frame header may claim any size; memory is not given before this limit is checked
     decoder.options = {"max_pixels": str(demuxer.MAX_PIXELS), **options}
     return decoder
-
-
-class Boundary:
-    """Encodes the frames at the cuts of H.264 sources under the source's own sequence parameter set."""
-
-    def __init__(self, source: Source, row: int) -> None:
-        """`row` is the key frame whose quality is to be matched."""
-        assert source.track is not None
-        found = nal.config(source.track.extradata)
-        assert found is not None
-        self._source, self._stream = source, source.track.stream
-        self._width = found.width or 4
-        self._sps = h264.sps(found.sps[0])
-        self._adopter = h264.Adopter(found.sps[0], found.pps)
-        self._cabac = h264.pps(found.pps[0]).cabac
-        self._crf = self._quality(found, row)
-
-    @property
-    def added(self) -> tuple[bytes, ...]:
-        """The picture parameter sets that the encoded frames need beside the source's own."""
-        return tuple(self._adopter.added.values())
-
-    def prepare(self, source: Source, piece: Encode, times: Sequence[int]) -> None:
-        """Encodes the first frame, so that `added` is known before anything is written."""
-        if self.added:
-            return
-        first = Encode(piece.key, piece.last, piece.start, piece.end, 1)
-        for _ in self.encode(source, first, times[:1]):
-            pass
-
-    def encode(self, source: Source, piece: Encode, times: Sequence[int]) -> Iterator[Coded]:
-        """The piece's frames. Raises Undecodable, h264.Unsupported."""
-        assert source.track is not None
-        section, encoder = self._adopter.section(), self._encoder(source)
-        made = 0
-        for frame in frames(source, piece, times):
-            frame.pict_type = PictureType.NONE
-            frame.time_base = source.track.time_base
-            for packet in encoder.encode(frame):
-                made += 1
-                yield self._coded(section, packet)
-        for packet in encoder.encode(None):
-            made += 1
-            yield self._coded(section, packet)
-        if made != len(times):
-            raise Undecodable
-
-    def _coded(self, section: h264.Section, packet: av.Packet) -> Coded:
-        assert packet.pts is not None
-        units = section.picture(nal.annexb(bytes(packet)))
-        return Coded(nal.join(units, self._width), packet.pts, packet.is_keyframe)
-
-    def _encoder(self, source: Source) -> Any:
-        assert source.track is not None
-        stream = self._stream
-        encoder: Any = CodecContext.create("libx264", "w")
-        encoder.width, encoder.height, encoder.pix_fmt = stream.width, stream.height, stream.pixel_format
-        encoder.time_base = source.track.time_base
-        encoder.framerate = stream.frame_rate or Fraction(25)
-        encoder.thread_count = THREADS
-        parameters = {
-            "keyint": "infinite",  # one IDR, at the start of the piece
-            "scenecut": "0",
-            "bframes": "0",  # so that decoding order is showing order and no reordering depth is needed
-            "ref": "1",  # fits every source's reference buffer
-            "weightp": "0",  # weights would have to be re-written
-            "cabac": "1" if self._cabac and self._sps.profile != 66 else "0",  # Baseline has none
-            "8x8dct": "1" if self._sps.profile in h264.HIGH_PROFILES else "0",  # nor have Baseline and Main this
-            "sliced-threads": "0",
-            "repeat-headers": "1",  # the sets come with the packets, where they are taken from
-            "rc-lookahead": "20",
-        }
-        encoder.options = {
-            "preset": "veryfast",
-            "crf": str(self._crf),
-            "x264-params": ":".join(f"{k}={v}" for k, v in parameters.items()),
-        }
-        return encoder
-
-    def _quality(self, found: nal.Config, row: int) -> int:
-        """The rate factor: a little better than the quantiser of the source's own I frame, within sane bounds."""
-        track = self._source.track
-        assert track is not None
-        sets = {p.id: p for p in map(h264.pps, found.pps)}
-        units = splice.units_of(track, packets.one(self._source.index, track, row).data)
-        seen = [h264.slice_qp(u, self._sps, sets) for u in units if u[0] & 31 in (1, 5)]
-        known = [qp for qp in seen if qp is not None]
-        return max(BEST, min(WORST, round(median(known)) - 2)) if known else 17
 
 
 @dataclass(frozen=True)

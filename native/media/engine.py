@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from native import errors
-from native.media import cut, encode, h264, index, mux, plan, verify
+from native.media import cut, h264, index, mux, pieces, plan, splice, verify
 from native.media.edit import Edit
 from native.media.info import MediaInfo
 from native.media.made import Made
@@ -21,17 +21,17 @@ def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable
     """
     indexes = {n: index.of(sources[n]) for n in sorted({s.source for s in edit.segments if s.source < len(sources)})}
     edit.check([indexes[n].media if n in indexes else _nothing() for n in range(len(sources))])
-    used = [plan.Source(indexes[n]) if n in indexes else None for n in range(len(sources))]
-    known = [source if source is not None else plan.Source(next(iter(indexes.values()))) for source in used]
+    used = [splice.Source(indexes[n]) if n in indexes else None for n in range(len(sources))]
+    known = [source if source is not None else splice.Source(next(iter(indexes.values()))) for source in used]
     if reason := plan.disagreement([indexes[s.source].media for s in edit.segments]):
         raise plan.Disagreement(reason)
     path = room / f"output{mux.EXTENSIONS[edit.output.container]}"
     planned = plan.make(edit, known)
     try:
         return _carry_out(planned, edit, known, path, report)
-    except (plan.NotCopyable, h264.Unsupported) as exc:
+    except (pieces.NotCopyable, h264.Unsupported) as exc:
         reason = str(exc)
-    except encode.Undecodable as exc:
+    except pieces.Undecodable as exc:
         if not planned.copies:
             raise _damaged() from exc
         reason = "some frames at the cut did not decode from the key frame before it"
@@ -42,11 +42,11 @@ def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable
     path.unlink(missing_ok=True)
     try:
         return _carry_out(plan.make(edit, known, force_encode=reason), edit, known, path, report)
-    except encode.Undecodable as exc:
+    except pieces.Undecodable as exc:
         raise _damaged() from exc
 
 
-def _carry_out(planned: plan.Plan, edit: Edit, sources: Sequence[plan.Source], path: Path, report: Callable[[int, int], None]) -> Made:
+def _carry_out(planned: plan.Plan, edit: Edit, sources: Sequence[splice.Source], path: Path, report: Callable[[int, int], None]) -> Made:
     """Makes the file, and proves it before anyone sees it."""
     promise = cut.Job(planned, edit, sources, path, report).run()
     result = verify.check(path, promise, edit.output.container)
@@ -58,7 +58,7 @@ def _carry_out(planned: plan.Plan, edit: Edit, sources: Sequence[plan.Source], p
         duration=result.media.duration,
         frames=len(promise.times),
         copied_frames=promise.copied,
-        primed_frames=0,
+        primed_frames=promise.primed,
         encoded_frames=promise.encoded,
         streams=result.media.streams,
         warnings=tuple(planned.warnings),

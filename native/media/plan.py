@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from native import errors
-from native.media import h264, nal
+from native.media import codecs
+from native.media.codecs import base
 from native.media.edit import Edit, Segment
 from native.media.index import Index, Track
 from native.media.info import MediaInfo, Stream
-from native.media.splice import INTRA_ONLY, Order, Points
+from native.media.pieces import Copy, NotCopyable, Part, Piece
+from native.media.splice import Order, Source
 from native.media.timecode import Frames, Time
 
 # What a container can hold without being encoded anew.
@@ -23,48 +25,6 @@ VIDEO_IN: dict[str, frozenset[str] | None] = {
     "mkv": frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "prores", "ffv1", "theora"}),
     "webm": frozenset({"vp8", "vp9", "av1"}),
 }
-# What x264 codes in the profiles that allow it.
-ENCODABLE = {f"yuv{j}{shape}p{depth}" for j in ("", "j") for shape in ("420", "422", "444") for depth in ("", "10le")}
-
-
-@dataclass(frozen=True)
-class Copy:
-    """Packets first … last-1, bit for bit."""
-
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class Encode:
-    """The frames shown in ticks [start, end), decoded from packets key … last-1."""
-
-    key: int
-    last: int
-    start: int
-    end: int
-    frames: int
-
-
-Piece = Copy | Encode
-
-
-@dataclass(frozen=True)
-class Part:
-    """One segment, resolved. Ticks are those of its source's video, or of its first sound when it has no picture."""
-
-    source: int
-    track: Track | None
-    times: Sequence[int]  # ticks of the frames shown, in order
-    origin: int  # tick that becomes the part's beginning
-    end: int  # tick where its last frame ends
-    pieces: tuple[Piece, ...]
-    begin: Fraction  # the same span in seconds on the source's own clock, for the sound
-    finish: Fraction
-
-    @property
-    def encoded(self) -> int:
-        return sum(p.frames for p in self.pieces if isinstance(p, Encode))
 
 
 @dataclass
@@ -82,36 +42,8 @@ class Plan:
         return sum(len(part.times) for part in self.parts)
 
 
-class NotCopyable(Exception):
-    """This cannot be copied. The text is the reason, in words for the user."""
-
-
 class Disagreement(Exception):
     """The sources' pictures differ, so they have to be conformed. The text says in what."""
-
-
-class Source:
-    """An index with its showing order, shared by all segments of the source."""
-
-    def __init__(self, index: Index) -> None:
-        self.index = index
-        self.track = index.video
-        self._order: Order | None = None
-        self._points: Points | None = None
-
-    @property
-    def order(self) -> Order:
-        if self._order is None:
-            assert self.track is not None
-            self._order = Order(self.track)
-        return self._order
-
-    @property
-    def points(self) -> Points:
-        if self._points is None:
-            assert self.track is not None
-            self._points = Points(self.index, self.track, self.order)
-        return self._points
 
 
 def make(edit: Edit, sources: Sequence[Source], force_encode: str | None = None) -> Plan:
@@ -132,7 +64,6 @@ def make(edit: Edit, sources: Sequence[Source], force_encode: str | None = None)
             mode = "exact"
         try:
             plan = Plan([_part(s, sources[s.source], mode) for s in edit.segments], True, warnings)
-            _check_encodable(plan)
         except NotCopyable as exc:
             reason = str(exc)
         else:
@@ -188,37 +119,9 @@ def _not_copyable(container: str, used: Sequence[Source]) -> str | None:
         holds = VIDEO_IN[container]
         if holds is not None and codec not in holds:
             return f"{container.upper()} does not hold {codec} video"
-        if track.stream.setup != first.stream.setup or track.stream.matrix != first.stream.matrix:
-            return "the sources were made by encoders with different settings"
-        if codec == "h264" and nal.config(track.extradata) is None:
-            return "the source keeps its H.264 parameter sets in the stream only"
-        if codec == "hevc" and track.extradata[:1] != b"\1":
-            return "the source keeps its HEVC parameter sets in the stream only"
-    return None
-
-
-def _check_encodable(plan: Plan) -> None:
-    """Raises NotCopyable when frames at a cut must be encoded and cannot be under the source's own parameter sets."""
-    part = next((p for p in plan.parts if p.encoded), None)
-    if part is None:
-        return
-    assert part.track is not None
-    codec = part.track.stream.codec
-    if codec != "h264":
-        raise NotCopyable(f"frames of {codec} video at a cut cannot be encoded to fit the copied ones")
-    found = nal.config(part.track.extradata)
-    assert found is not None
-    if len(found.sps) != 1:
-        raise NotCopyable("the source has several H.264 parameter sets")
-    try:
-        if reason := h264.refusal(h264.sps(found.sps[0])):
-            raise NotCopyable(reason)
-        for unit in found.pps:
-            h264.pps(unit)
-    except h264.Unsupported as exc:
-        raise NotCopyable(str(exc)) from exc
-    if part.track.stream.pixel_format not in ENCODABLE:
-        raise NotCopyable(f"{part.track.stream.pixel_format} pixels cannot be encoded in H.264 here")
+        if codec != first.stream.codec or track.stream.matrix != first.stream.matrix:
+            return "the sources are coded in different ways"
+    return codecs.of(first.stream.codec).refusal(used, container)
 
 
 def _part(segment: Segment, source: Source, mode: str) -> Part:
@@ -281,27 +184,13 @@ def _last_duration(track: Track, order: Order) -> int:
 
 
 def _exact(source: Source, low: int, high: int) -> tuple[Piece, ...]:
-    """Encode up to the first clean start, copy the longest run that is complete, encode what is left of it."""
-    order, points = source.order, source.points
-    # a clean start's row is its rank, so rows can be searched by ranks
-    start = points.first_from(low, high)
-    if start is None:
-        return (_encode(source, low, high),)
-    end = next(n for n in range(high, start - 1, -1) if order.complete[n])
-    if end <= start:
-        return (_encode(source, low, high),)
-    pieces: list[Piece] = []
-    if start > low:
-        pieces.append(_encode(source, low, start))
-    pieces.append(Copy(start, end))
-    if end < high:
-        pieces.append(_encode(source, end, high))
-    return tuple(pieces)
+    assert source.track is not None
+    return codecs.of(source.track.stream.codec).pieces(source, low, high)
 
 
 def _instant(source: Source, low: int, high: int) -> tuple[Piece, ...]:
     """Everything from the key frame before the first frame to the last packet that the last frames need."""
-    return (Copy(_decode_from(source, low), 1 + max(source.order.by_rank[low:high])),)
+    return (Copy(base.decode_from(source, low), 1 + max(source.order.by_rank[low:high])),)
 
 
 def _whole(source: Source, low: int, high: int) -> tuple[Piece, ...]:
@@ -327,33 +216,7 @@ def _widened(source: Source, low: int, high: int) -> tuple[int, int]:
 
 
 def _anew(source: Source, low: int, high: int) -> tuple[Piece, ...]:
-    return (_encode(source, low, high),)
-
-
-def _encode(source: Source, low: int, high: int) -> Encode:
-    order = source.order
-    last = 1 + max(order.by_rank[low:high])
-    end = order.times[high] if high < len(order.times) else order.times[-1] + 1
-    return Encode(_decode_from(source, low), last, order.times[low], end, high - low)
-
-
-def _decode_from(source: Source, low: int) -> int:
-    """The packet to start decoding at, so that the frame of rank `low` comes out right."""
-    track, order = source.track, source.order
-    assert track is not None
-    if track.stream.codec in INTRA_ONLY:
-        return order.by_rank[low]
-    row = min(order.by_rank[low], low)
-    if (clean := source.points.last_until(row)) is not None and row - clean <= FAR:
-        return clean
-    # Far from a clean start: a key frame that is merely flagged, and shown no later than the frame wanted.
-    at = track.keys.rfind(1, 0, row + 1)
-    while at > 0 and order.rank[at] > low:
-        at = track.keys.rfind(1, 0, at)
-    return max(at, 0) if clean is None or at > clean else clean
-
-
-FAR = 900  # packets; decoding more than these to reach a cut is worse than trusting a recovery point
+    return (base.anew(source, low, high),)
 
 
 def _finish(plan: Plan, edit: Edit, sources: Sequence[Source], mode: str) -> None:

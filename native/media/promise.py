@@ -18,6 +18,7 @@ class Promise:
     sounds: int
     sound_seconds: Fraction
     copied: int
+    primed: int
     encoded: int
     guessed: bool = False  # the source's times could not be trusted, so the number of frames is not promised
     slack: Fraction = Fraction(0)  # seconds by which the container may round a time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from functools import cached_property
 from itertools import accumulate
 
 from native.media import nal, packets
@@ -77,6 +78,24 @@ class Points:
         pictures = [(u[0] >> 1) & 63 for u in units if (u[0] >> 1) & 63 < 32]
         # BLA and IDR; a CRA takes its order numbers from what came before it
         return bool(pictures) and all(16 <= kind <= 20 for kind in pictures)
+
+
+class Source:
+    """An index with its showing order, shared by all segments of the source."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.track = index.video
+
+    @cached_property
+    def order(self) -> Order:
+        assert self.track is not None
+        return Order(self.track)
+
+    @cached_property
+    def points(self) -> Points:
+        assert self.track is not None
+        return Points(self.index, self.track, self.order)
 
 
 def units_of(track: Track, data: bytes) -> list[bytes]:

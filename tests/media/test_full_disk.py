@@ -61,7 +61,7 @@ def test_our_own_mistake_is_not_the_containers(folder: Path, tmp_path: Path, mon
         raise ValueError("zip() argument 2 is shorter")
 
     monkeypatch.setattr(cut.Job, "run", counted)
-    monkeypatch.setattr(cut.copies, "run", mistaken)
+    monkeypatch.setattr(cut.Stitch, "pictures", mistaken)
     clip = clips.make(clips.H264["gop30"], folder)
     with pytest.raises(ValueError, match="shorter"):
         engine.render(Edit.model_validate({"segments": [{"start": "1", "end": "2"}]}), [source.FileSource(clip)], tmp_path, lambda *_: None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from native import errors
-from native.media import cut, edit, engine, plan, source, verify
+from native.media import cut, edit, engine, plan, source, splice, verify
 from native.media.index import of
 from tests import clips
 
@@ -20,7 +20,7 @@ def made(folder: Path, tmp_path: Path) -> tuple[Path, cut.Promise]:
     """An output with both seams, and what was promised of it."""
     clip = clips.make(clips.H264["gop30"], folder)
     asked = edit.Edit.model_validate({"segments": [{"start": "1.37", "end": "4.41"}]})
-    sources = [plan.Source(of(source.FileSource(clip)))]
+    sources = [splice.Source(of(source.FileSource(clip)))]
     path = tmp_path / "output.mp4"
     return path, cut.Job(plan.make(asked, sources), asked, sources, path, lambda *_: None).run()
 

@@ -1,0 +1,155 @@
+"""What every way of cutting has to do, and what most of them do alike: copies between clean starts, and frames encoded around them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from native.media import packets
+from native.media.index import Track
+from native.media.pieces import Coded, Copy, Encode, NotCopyable, Part, Piece, Primed
+from native.media.splice import INTRA_ONLY, Source
+
+FAR = 900  # packets; decoding more than these to reach a cut is worse than trusting a recovery point
+
+
+class Codec(ABC):
+    """One way of cutting."""
+
+    def refusal(self, sources: Sequence[Source], container: str) -> str | None:
+        """Why nothing of these sources, all of this codec, can be copied into one stream of the container; None when it can."""
+        del container
+        first = _track(sources[0]).stream
+        if any(_track(source).stream.setup != first.setup for source in sources):
+            return "the sources were made by encoders with different settings"
+        return None
+
+    @abstractmethod
+    def pieces(self, source: Source, low: int, high: int) -> tuple[Piece, ...]:
+        """Exactly the frames of ranks [low, high), as much of them copied as can be. Raises NotCopyable."""
+
+    @abstractmethod
+    def stitch(self, parts: Sequence[Part], sources: Sequence[Source], container: str) -> Stitch:
+        """The maker of one output's pictures from all of its parts. Raises NotCopyable."""
+
+
+class Stitch:
+    """Makes the coded pictures of one output stream, part after part. What the stream's header needs is known before the first of them."""
+
+    def __init__(self, sources: Sequence[Source], extradata: bytes, tag: str | None = None) -> None:
+        self.sources = sources
+        self.extradata = extradata
+        self.tag = tag  # of the sample entry in MP4 and MOV; None: libavformat's own choice
+        self.warnings: list[str] = []
+
+    def order(self, part: Part) -> Iterator[int]:
+        """Ticks of the part's pictures in coding order, before any of them is made."""
+        track = part.track
+        assert track is not None
+        for piece in part.pieces:
+            if isinstance(piece, Encode):
+                yield from times_of(part, piece)
+            else:
+                yield from (track.pts[n] for n in rows(piece))
+
+    def pictures(self, part: Part) -> Iterator[Coded]:
+        """The part's pictures in coding order. Raises NotCopyable, Undecodable, and the problems of the source."""
+        source = self.sources[part.source]
+        for piece in part.pieces:
+            if isinstance(piece, Copy):
+                yield from self.copied(source, piece)
+            elif isinstance(piece, Primed):
+                yield from self.primed(source, piece)
+            else:
+                yield from self.encoded(source, piece, times_of(part, piece))
+
+    def copied(self, source: Source, piece: Copy) -> Iterator[Coded]:
+        """Packets as they are."""
+        track, dropped = _track(source), set(piece.dropped)
+        for sample in packets.read(source.index, track, piece.first, piece.last):
+            if sample.number not in dropped:
+                yield Coded(sample.data, sample.pts, sample.key)
+
+    def primed(self, source: Source, piece: Primed) -> Iterator[Coded]:
+        """Packets under new headers."""
+        del piece
+        raise NotCopyable(f"packets of {_track(source).stream.codec} video cannot be copied under other headers")
+
+    def encoded(self, source: Source, piece: Encode, times: Sequence[int]) -> Iterator[Coded]:
+        """Frames encoded to fit the copied ones."""
+        del piece, times
+        raise NotCopyable(f"frames of {_track(source).stream.codec} video at a cut cannot be encoded to fit the copied ones")
+
+
+class KeyFrames(Codec):
+    """Any codec: what lies between two clean starts is copied; a cut elsewhere is no copy."""
+
+    def pieces(self, source: Source, low: int, high: int) -> tuple[Piece, ...]:
+        found = between_keys(source, low, high)
+        if any(isinstance(piece, Encode) for piece in found):
+            raise NotCopyable(f"frames of {_track(source).stream.codec} video at a cut cannot be encoded to fit the copied ones")
+        return found
+
+    def stitch(self, parts: Sequence[Part], sources: Sequence[Source], container: str) -> Stitch:
+        del container
+        return Stitch(sources, _track(sources[parts[0].source]).extradata)
+
+
+def _track(source: Source) -> Track:
+    """Of a source that has a picture."""
+    assert source.track is not None
+    return source.track
+
+
+def rows(piece: Copy | Primed) -> Iterator[int]:
+    """The packets of a piece."""
+    dropped = set(piece.dropped) if isinstance(piece, Copy) else set()
+    return (n for n in range(piece.first, piece.last) if n not in dropped)
+
+
+def times_of(part: Part, piece: Encode) -> Sequence[int]:
+    """Ticks of the frames of an encoded piece."""
+    return part.times[bisect_left(part.times, piece.start) : bisect_left(part.times, piece.end)]
+
+
+def between_keys(source: Source, low: int, high: int) -> tuple[Piece, ...]:
+    """Encode up to the first clean start, copy the longest run that is complete, encode what is left of it."""
+    order, points = source.order, source.points
+    # a clean start's row is its rank, so rows can be searched by ranks
+    start = points.first_from(low, high)
+    if start is None:
+        return (anew(source, low, high),)
+    end = next(n for n in range(high, start - 1, -1) if order.complete[n])
+    if end <= start:
+        return (anew(source, low, high),)
+    pieces: list[Piece] = []
+    if start > low:
+        pieces.append(anew(source, low, start))
+    pieces.append(Copy(start, end))
+    if end < high:
+        pieces.append(anew(source, end, high))
+    return tuple(pieces)
+
+
+def anew(source: Source, low: int, high: int) -> Encode:
+    """The frames of ranks [low, high), encoded."""
+    order = source.order
+    last = 1 + max(order.by_rank[low:high])
+    end = order.times[high] if high < len(order.times) else order.times[-1] + 1
+    return Encode(decode_from(source, low), last, order.times[low], end, high - low)
+
+
+def decode_from(source: Source, low: int) -> int:
+    """The packet to start decoding at, so that the frame of rank `low` comes out right."""
+    track, order = _track(source), source.order
+    if track.stream.codec in INTRA_ONLY:
+        return order.by_rank[low]
+    row = min(order.by_rank[low], low)
+    if (clean := source.points.last_until(row)) is not None and row - clean <= FAR:
+        return clean
+    # Far from a clean start: a key frame that is merely flagged, and shown no later than the frame wanted.
+    at = track.keys.rfind(1, 0, row + 1)
+    while at > 0 and order.rank[at] > low:
+        at = track.keys.rfind(1, 0, at)
+    return max(at, 0) if clean is None or at > clean else clean
