@@ -149,7 +149,9 @@ def _windows(track: Track, promise: Promise) -> list[tuple[int, int]]:
     windows = [(0, min(count, AFTER)), (max(0, track.keys.rfind(1)), count)]
     for row in rows:
         if row:
-            windows.append((max(0, track.keys.rfind(1, 0, row), row - LONGEST), min(count, row + AFTER)))
+            # what begins with a key frame needs nothing before it
+            begin = row if track.keys[row] else max(0, track.keys.rfind(1, 0, row), row - LONGEST)
+            windows.append((begin, min(count, row + AFTER)))
     joined: list[tuple[int, int]] = []
     for first, last in sorted(windows):
         if joined and first <= joined[-1][1]:
