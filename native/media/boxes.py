@@ -89,6 +89,9 @@ def read(blocks: Blocks) -> list[Table] | None:
         if b"mvex" in children or b"mvhd" not in children:
             return None
         scale = _movie_timescale(children[b"mvhd"])
+        for kind, trak in _walk(data):
+            if kind == b"trak":
+                _whole(trak)
         tables = [_track(trak, scale) for kind, trak in _walk(data) if kind == b"trak"]
     except (Unfit, struct.error, ValueError, IndexError, ZeroDivisionError, OverflowError):
         return None
@@ -96,6 +99,21 @@ def read(blocks: Blocks) -> list[Table] | None:
         if any(offset + size > blocks.size for offset, size in _ends(table)):
             raise errors.SOURCE_TRUNCATED()
     return tables
+
+
+# one of each row is in every track (ISO/IEC 14496-12, 8.5 to 8.7)
+_MANDATORY = ((b"stsd",), (b"stts",), (b"stsc",), (b"stsz", b"stz2"), (b"stco", b"co64"))
+
+
+def _whole(trak: memoryview) -> None:
+    """Raises SOURCE_UNREADABLE when a track of pictures or sound lacks what every track has: a part of it would silently be missing."""
+    hdlr = _find(trak, b"mdia", b"hdlr")
+    if hdlr is None or bytes(hdlr[8:12]) not in (b"vide", b"soun"):
+        return
+    stbl = _find(trak, b"mdia", b"minf", b"stbl")
+    there = {kind: payload for kind, payload in _walk(stbl)} if stbl is not None else {}
+    if any(not any(kind in there for kind in kinds) for kinds in _MANDATORY) or there[b"stsd"][4:8] == bytes(4):
+        raise errors.SOURCE_UNREADABLE("The source's index is damaged: one of its tracks does not say what it holds or where.")
 
 
 def _ends(table: Table) -> Iterator[tuple[int, int]]:

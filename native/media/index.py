@@ -22,7 +22,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from native import errors
-from native.media import boxes, demuxer
+from native.media import boxes, damage, demuxer
 from native.media.info import MediaInfo, Stream, StreamKind
 from native.media.source import Blocks, Readable
 
@@ -100,7 +100,10 @@ def build(blocks: Blocks) -> Index:
             tracks = _by_reading(container)
         elif any(_starts_without_key(track) for track in tracks.values()):
             tracks = _retimed(tracks, _by_reading(container))
-        return _index(blocks, kind, container, tracks)
+        found = _index(blocks, kind, container, tracks)
+    if found.video is not None:
+        damage.check(blocks, found.video)
+    return found
 
 
 _known: OrderedDict[int, Index] = OrderedDict()
@@ -192,7 +195,7 @@ def _retimed(tracks: dict[int, Track], read: dict[int, Track]) -> dict[int, Trac
 def _by_reading(container: InputContainer) -> dict[int, Track]:
     """Tracks found by walking through the whole source once."""
     tracks = {s.index: Track(_stream(s), _extradata(s), _decoder(s)) for s in container.streams}
-    total = 0
+    total = looked = 0
     try:
         for packet in container.demux():
             if packet.size == 0 or packet.stream_index not in tracks:
@@ -213,7 +216,9 @@ def _by_reading(container: InputContainer) -> dict[int, Track]:
             if packet.is_discard and len(track.pts) == 1:
                 track.hidden_before = pts + 1
             track.last = packet.duration or track.last
-            total += 1
+            total, looked = total + 1, looked + packet.size
+            if looked <= damage.SHORT and track.stream.kind == "video":
+                damage.holds_together(track, bytes(packet))
             if total > MAX_PACKETS:
                 raise errors.SOURCE_TOO_COMPLEX("The source has too many packets.")
     except av.error.FFmpegError as exc:

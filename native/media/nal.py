@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 # H.264 unit types
 SLICE, IDR, SEI, SPS, PPS, AUD = 1, 5, 6, 7, 8, 9
 
 
+# What never stands inside a unit (H.264 7.4.1, HEVC 7.4.2.1). Where it does, the unit was overwritten or never arrived: zeros, mostly.
+_HOLE = re.compile(rb"\0\0[\0-\2]")
+# Zeros at a unit's end, and the end of sequence or stream (H.264, HEVC) that some writers glue to the last unit behind a start code.
+_HARMLESS = {b"", b"\1\x0a", b"\1\x0b", b"\1\x48\1", b"\1\x4a\1"}
+
+
 class Broken(Exception):
-    """A packet's units do not add up to the packet."""
+    """A packet's units do not add up to the packet, or one of them was overwritten."""
 
 
 def prefixed(data: bytes, width: int) -> list[bytes]:
@@ -32,10 +39,13 @@ def kinds(data: bytes, width: int) -> set[int]:
     while at < end:
         size = int.from_bytes(data[at : at + width], "big")
         at += width
-        if at + size > end:
-            raise Broken("a unit runs past its packet")
-        if size:
-            found.add(data[at] & 31)
+        if not size or at + size > end:
+            raise Broken("a unit is empty or runs past its packet")
+        found.add(data[at] & 31)
+        if data[at] & 0x80:
+            raise Broken("a unit has the forbidden bit")
+        if (hole := _HOLE.search(data, at, at + size)) and data[hole.start() : at + size].strip(b"\0") not in _HARMLESS:
+            raise Broken("a unit has a hole")
         at += size
     return found
 
