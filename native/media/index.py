@@ -47,6 +47,7 @@ class Track:
     hidden_before: int = -(1 << 62)
     hidden_from: int | None = None
     unreliable: str | None = None  # why the times cannot be trusted
+    lengths: array[int] = field(default_factory=lambda: array("q"))  # of subtitles: ticks that each packet lasts
 
     @property
     def time_base(self) -> Fraction:
@@ -213,6 +214,8 @@ def _by_reading(container: InputContainer) -> dict[int, Track]:
             track.dts.append(dts if dts is not None else pts)
             track.sizes.append(packet.size)
             track.keys.append(1 if packet.is_keyframe else 0)
+            if track.stream.kind == "subtitle":
+                track.lengths.append(packet.duration or 0)
             if packet.is_discard and len(track.pts) == 1:
                 track.hidden_before = pts + 1
             track.last = packet.duration or track.last
@@ -346,6 +349,8 @@ def _stream(stream: av.stream.Stream, table: boxes.Table | None = None) -> Strea
         "language": None if language in (None, "und") else language,
         "title": stream.metadata.get("title"),
         "default": bool(stream.disposition & av.stream.Disposition.default),
+        "disposition": tuple(flag.name for flag in av.stream.Disposition if flag & stream.disposition),
+        "timecode": stream.metadata.get("timecode") or stream.metadata.get("TIMECODE"),
     }
     if table:
         facts["time_base"] = Fraction(1, table.timescale)

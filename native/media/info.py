@@ -28,6 +28,8 @@ class Stream(BaseModel):
     language: str | None = None
     title: str | None = None
     default: bool = False
+    disposition: tuple[str, ...] = ()  # what the track is for, in libavformat's words: `forced`, `hearing_impaired`, `comment`, …
+    timecode: str | None = None  # of its first frame, `hh:mm:ss:ff`, or `hh:mm:ss;ff` where frame numbers are dropped
     setup: str = ""  # fingerprint of the decoder's set-up: streams with the same one can follow each other
 
     width: int | None = None
