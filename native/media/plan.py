@@ -194,15 +194,17 @@ def _instant(source: Source, low: int, high: int) -> tuple[Piece, ...]:
 
 
 def _whole(source: Source, low: int, high: int) -> tuple[Piece, ...]:
-    del source
-    return (Copy(low, high),)
+    start = source.points.last_until(low)
+    assert start is not None  # _widened() found it
+    return (Copy(start.row, high, start.dropped),)
 
 
 def _widened(source: Source, low: int, high: int) -> tuple[int, int]:
-    """The nearest ranks outside [low, high) where packets can be cut without touching any."""
-    start = source.points.last_until(low)
-    if start is None:
+    """The nearest ranks outside [low, high) where packets can be cut and no frame is encoded."""
+    found = source.points.last_until(low)
+    if found is None:
         raise NotCopyable("no clean key frame lies before the cut")
+    start = found.rank
     end = next(n for n in range(high, len(source.order.times) + 1) if source.order.complete[n])
     track = source.track
     assert track is not None

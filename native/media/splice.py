@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-from native.media import nal, packets
+from native.media import nal, packets, starts
 from native.media.index import Index, Track
 
 # Every frame stands alone.
-INTRA_ONLY = {"prores", "dvvideo", "mjpeg", "dnxhd", "ffv1", "rawvideo", "v210", "huffyuv", "ffvhuff", "utvideo", "png", "cfhd", "hap"}
-# An I frame that nothing shown earlier follows is a clean start in these.
-BY_KEY_FLAG = {"vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "h263", "flv1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "theora"}
+INTRA_ONLY = {"prores", "dvvideo", "mjpeg", "dnxhd", "rawvideo", "v210", "huffyuv", "ffvhuff", "utvideo", "png", "cfhd", "hap"}
+LEADING = 64  # packets after an open start that are looked through for its leading pictures: more than any decoder reorders
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a copied run may begin."""
+
+    row: int  # its first packet
+    rank: int  # of the first frame that it shows
+    dropped: tuple[int, ...] = ()  # its leading pictures: rows that refer to packets before it
 
 
 class Order:
@@ -33,51 +42,54 @@ class Order:
 
 
 class Points:
-    """The clean starts of one track, looked at when asked for and remembered."""
+    """The starts of one track, looked at when asked for and remembered."""
 
     def __init__(self, index: Index, track: Track, order: Order) -> None:
         self._index, self._track, self._order = index, track, order
-        self._seen: dict[int, bool] = {}
+        self._seen: dict[int, Start | None] = {}
 
-    def clean(self, row: int) -> bool:
-        """May a copied run begin at this packet, whatever comes before it?"""
-        if not self._track.keys[row] or not self._order.complete[row] or self._order.rank[row] != row:
-            return False
+    def at(self, row: int) -> Start | None:
+        """The start at a packet, None when a copied run cannot begin there."""
+        if not self._track.keys[row]:
+            return None
         if row not in self._seen:
             self._seen[row] = self._look(row)
         return self._seen[row]
 
-    def first_from(self, row: int, limit: int) -> int | None:
-        """The first clean start in [row, limit)."""
-        at = self._track.keys.find(1, row, limit)
+    def first_from(self, low: int, high: int) -> Start | None:
+        """The first start whose frames are shown from a rank in [low, high) on."""
+        # leading pictures come after their start and are shown before it, so a start's row is at most its rank
+        at = self._track.keys.find(1, max(0, low - LEADING), high)
         while at >= 0:
-            if self.clean(at):
-                return at
-            at = self._track.keys.find(1, at + 1, limit)
+            if (start := self.at(at)) is not None and low <= start.rank < high:
+                return start
+            at = self._track.keys.find(1, at + 1, high)
         return None
 
-    def last_until(self, row: int) -> int | None:
-        """The last clean start at or before `row`."""
-        at = self._track.keys.rfind(1, 0, row + 1)
+    def last_until(self, rank: int) -> Start | None:
+        """The last start whose frames are shown from `rank` on or earlier."""
+        at = self._track.keys.rfind(1, 0, rank + 1)
         while at >= 0:
-            if self.clean(at):
-                return at
+            if (start := self.at(at)) is not None and start.rank <= rank:
+                return start
             at = self._track.keys.rfind(1, 0, at)
         return None
 
-    def _look(self, row: int) -> bool:
-        codec = self._track.stream.codec
-        if codec in INTRA_ONLY or codec in BY_KEY_FLAG:
-            return True
-        if codec not in ("h264", "hevc"):
-            return False
-        units = units_of(self._track, packets.one(self._index, self._track, row).data)
-        if codec == "h264":
-            slices = [u[0] & 31 for u in units if u[0] & 31 in (1, 2, 5)]
-            return bool(slices) and all(kind == nal.IDR for kind in slices)
-        pictures = [(u[0] >> 1) & 63 for u in units if (u[0] >> 1) & 63 < 32]
-        # BLA and IDR; a CRA takes its order numbers from what came before it
-        return bool(pictures) and all(16 <= kind <= 20 for kind in pictures)
+    def _look(self, row: int) -> Start | None:
+        order, codec = self._order, self._track.stream.codec
+        rank = order.rank[row]
+        if rank < row:
+            return None  # something decoded before it is shown after it
+        first = order.complete[row] and rank == row
+        if first and codec in INTRA_ONLY:
+            return Start(row, rank)
+        leading = tuple(n for n in range(row + 1, min(row + LEADING, len(order.rank))) if order.rank[n] < rank) if not first else ()
+        if len(leading) != rank - row:
+            return None
+        kind = starts.kind(codec, packets.one(self._index, self._track, row).data, length_width(self._track))
+        if kind is starts.Kind.NONE:
+            return None
+        return Start(row, row) if first or kind is starts.Kind.CLOSED else Start(row, rank, leading)
 
 
 class Source:

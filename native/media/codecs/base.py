@@ -115,18 +115,18 @@ def times_of(part: Part, piece: Encode) -> Sequence[int]:
 
 def between_keys(source: Source, low: int, high: int) -> tuple[Piece, ...]:
     """Encode up to the first clean start, copy the longest run that is complete, encode what is left of it."""
-    order, points = source.order, source.points
-    # a clean start's row is its rank, so rows can be searched by ranks
-    start = points.first_from(low, high)
+    order = source.order
+    start = source.points.first_from(low, high)
     if start is None:
         return (anew(source, low, high),)
-    end = next(n for n in range(high, start - 1, -1) if order.complete[n])
-    if end <= start:
+    # the first `end` packets are the first `end` frames shown
+    end = next((n for n in range(high, start.rank, -1) if order.complete[n]), None)
+    if end is None:
         return (anew(source, low, high),)
     pieces: list[Piece] = []
-    if start > low:
-        pieces.append(anew(source, low, start))
-    pieces.append(Copy(start, end))
+    if start.rank > low:
+        pieces.append(anew(source, low, start.rank))
+    pieces.append(Copy(start.row, end, start.dropped))
     if end < high:
         pieces.append(anew(source, end, high))
     return tuple(pieces)
@@ -145,11 +145,11 @@ def decode_from(source: Source, low: int) -> int:
     track, order = _track(source), source.order
     if track.stream.codec in INTRA_ONLY:
         return order.by_rank[low]
-    row = min(order.by_rank[low], low)
-    if (clean := source.points.last_until(row)) is not None and row - clean <= FAR:
-        return clean
+    start = source.points.last_until(low)
+    if start is not None and low - start.row <= FAR:
+        return start.row
     # Far from a clean start: a key frame that is merely flagged, and shown no later than the frame wanted.
-    at = track.keys.rfind(1, 0, row + 1)
+    at = track.keys.rfind(1, 0, min(order.by_rank[low], low) + 1)
     while at > 0 and order.rank[at] > low:
         at = track.keys.rfind(1, 0, at)
-    return max(at, 0) if clean is None or at > clean else clean
+    return max(at, 0) if start is None or at > start.row else start.row
