@@ -22,8 +22,8 @@ class Reader:
 
     def __init__(self, door: Door, bucket: str, key: str, size: int, cancelled: Callable[[], bool] | None = None) -> None:
         self._door = door
-        self._bucket = bucket
-        self._key = key
+        self.bucket = bucket
+        self.key = key
         self._cancelled = cancelled or (lambda: False)
         self._lock = threading.Lock()
         self._etag: str | None = None
@@ -35,6 +35,12 @@ class Reader:
         """Bytes of the object that really came over the wire, those of failed tries included."""
         with self._lock:
             return self._bytes_read
+
+    @property
+    def etag(self) -> str | None:
+        """The version of the object that was read, once something was."""
+        with self._lock:
+            return self._etag
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes [offset, offset + length), fewer only at the end of the object.
@@ -60,7 +66,7 @@ class Reader:
         if start == end:
             return
         condition = {"IfMatch": self._etag} if self._etag else {}
-        answer = self._door.client.get_object(Bucket=self._bucket, Key=self._key, Range=f"bytes={start}-{end - 1}", **condition)
+        answer = self._door.client.get_object(Bucket=self.bucket, Key=self.key, Range=f"bytes={start}-{end - 1}", **condition)
         body = answer["Body"]
         try:
             self._same(answer, start, end)

@@ -15,11 +15,12 @@ from typing import Any
 from native import errors
 from native.objects import disposition
 from native.objects.door import Door
+from native.objects.parts import Span
 from native.objects.put import Put, Upload
 from native.objects.reader import Reader
 from native.settings import Settings
 
-__all__ = ["Put", "Reader", "Store", "Stored", "StoredPart", "Unfinished"]
+__all__ = ["Put", "Reader", "Span", "Store", "Stored", "StoredPart", "Unfinished"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,24 @@ class Store:
         Raises CONFLICT when the key is taken and CANCELLED when `cancelled()` says so between parts; then nothing is left behind.
         """
         return Upload(self._door, bucket, key, content_type, cancelled, on_progress).run(path)
+
+    def put_joined(
+        self,
+        bucket: str,
+        key: str,
+        path: Path,
+        spans: Sequence[Span],
+        sources: Sequence[Reader],
+        *,
+        content_type: str,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Put:
+        """Store, under a key that is free, bytes of a file and of other objects one after the other. The objects' bytes are copied inside
+        the store where that pays and it can; then nobody has seen them all, and the SHA-256 is None.
+
+        Raises what `put_file` raises, NOT_FOUND and CONFLICT also when a source is gone or has changed.
+        """
+        return Upload(self._door, bucket, key, content_type, cancelled).join(path, spans, sources)
 
     def put_bytes(self, bucket: str, key: str, body: bytes, content_type: str = "application/octet-stream") -> None:
         """Store a small object, in place of what was there."""
