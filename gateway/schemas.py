@@ -64,12 +64,21 @@ TIME: Schema = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}],
     "examples": [83.5, "1:23.5", "00:01:23.500", "2505f"],
 }
+RATE: Schema = {
+    "description": "Frames per second: a number, or an exact fraction as text.",
+    "anyOf": [{"type": "number", "minimum": 1, "maximum": 120}, {"type": "string", "maxLength": 16}],
+    "examples": [25, 29.97, "30000/1001"],
+}
 OUTPUT = thing(
-    "What to make.",
+    "What to make. Width, height, frame rate and codec are those of most of the picture where nothing is said.",
     {},
     {
         "container": one_of("mp4", "mov", "mkv", "webm", default="mp4"),
         "name": maybe(text("The file's name for downloads", minLength=1, maxLength=200)),
+        "width": maybe({"type": "integer", "minimum": 16, "maximum": 8192, "multipleOf": 2}),
+        "height": maybe({"type": "integer", "minimum": 16, "maximum": 8192, "multipleOf": 2}),
+        "frame_rate": maybe(RATE),
+        "codec": maybe(one_of("h264", "hevc", "vp9", "av1")),
     },
     additionalProperties=False,
 )

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from native import errors
 from native.media.info import MediaInfo
 from native.media.timecode import Frames, Seconds, Time, TimeField
 
 Mode = Literal["exact", "instant", "keyframe", "encode"]
+VideoCodec = Literal["h264", "hevc", "vp9", "av1"]
 Container = Literal["mp4", "mov", "mkv", "webm"]
+REFUSED: dict[str, tuple[VideoCodec, ...]] = {"webm": ("h264", "hevc"), "mov": ("vp9", "av1")}  # MP4 and Matroska hold all of them
+
+
+_RATE = re.compile(r"\d{1,6}(\.\d{1,6})?|\d{1,6}/0*[1-9]\d{0,5}", re.ASCII)
+
+
+def _frame_rate(value: object) -> Fraction:
+    """Frames per second: a number or `n/d`. 23.976, 29.97 and 59.94 mean the exact rates that are called so."""
+    text = str(value)
+    if isinstance(value, bool) or not _RATE.fullmatch(text) or not 1 <= Fraction(text) <= 120:
+        raise ValueError("a frame rate is a number from 1 to 120, or n/d")
+    exact = Fraction(text)
+    broadcast = Fraction(round(exact * Fraction(1001, 1000)) * 1000, 1001)
+    return broadcast if abs(exact - broadcast) < Fraction(1, 500) else exact
+
+
+FrameRate = Annotated[
+    Fraction,
+    PlainValidator(_frame_rate),
+    PlainSerializer(lambda rate: f"{rate.numerator}/{rate.denominator}", return_type=str),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 1, "maximum": 120}, {"type": "string", "maxLength": 16}]}),
+]
 
 
 class Segment(BaseModel):
@@ -38,6 +62,22 @@ class Output(BaseModel):
 
     container: Container = "mp4"
     name: str | None = Field(default=None, min_length=1, max_length=200)
+    # What the picture is made to be; None: what most of it is. A side left out follows the shape.
+    width: int | None = Field(default=None, ge=16, le=8192, multiple_of=2)
+    height: int | None = Field(default=None, ge=16, le=8192, multiple_of=2)
+    frame_rate: FrameRate | None = None
+    codec: VideoCodec | None = None
+
+    @model_validator(mode="after")
+    def _holds_codec(self) -> Output:
+        if self.codec in REFUSED.get(self.container, ()):
+            raise errors.INVALID_REQUEST(f"{self.container.upper()} does not hold {self.codec} video.", field="codec")
+        return self
+
+    @property
+    def shapes(self) -> bool:
+        """Whether it says anything of the picture."""
+        return any((self.width, self.height, self.frame_rate, self.codec))
 
 
 class Edit(BaseModel):

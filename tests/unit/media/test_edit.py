@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from native import errors
-from native.media.edit import Edit
+from native.media.edit import Edit, Output
 from native.media.info import MediaInfo, Stream
 
 
@@ -101,3 +101,31 @@ def test_a_source_that_is_not_there_is_named() -> None:
     with pytest.raises(errors.Problem) as caught:
         edit(source=1).check([media()])
     assert caught.value.kind is errors.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("29.97", Fraction(30000, 1001)),
+        ("23.976", Fraction(24000, 1001)),
+        ("30", Fraction(30)),
+        (25, Fraction(25)),
+        ("25/2", Fraction(25, 2)),
+    ],
+)
+def test_frame_rates_are_exact(said: object, meant: Fraction) -> None:
+    """What people call 29.97 is 30000/1001; whole numbers and fractions are themselves, and all of them survive JSON."""
+    output = Output.model_validate({"frame_rate": said})
+    assert output.frame_rate == meant
+    assert Output.model_validate(output.model_dump(mode="json")) == output
+
+
+@pytest.mark.parametrize("bad", [{"frame_rate": "0"}, {"frame_rate": "121"}, {"frame_rate": "1/0"}, {"frame_rate": True}, {"width": 641}])
+def test_nonsense_of_the_picture_is_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"frame rate|multiple"):
+        Output.model_validate(bad)
+
+
+def test_a_codec_that_the_container_does_not_hold_is_refused() -> None:
+    with pytest.raises(errors.Problem, match="WEBM does not hold h264"):
+        Output.model_validate({"container": "webm", "codec": "h264"})
