@@ -56,11 +56,13 @@ def _running(path: Path) -> Iterator[Servers]:
     from deployments.local.postgres import Postgres
     from deployments.local.seaweed import Seaweed
     from deployments.local.valkey import Valkey
+    from tests.minio import Minio
 
+    store = Minio if os.environ.get("NVE_TEST_STORE") == "minio" else Seaweed
     home = Home(path)
     home.prepare(well_known=False)
     # Only the power could lose what is not synced, and with it the test.
-    servers = Servers(home, Postgres(home, durable=False, connections=200), Valkey(home), Seaweed(home))
+    servers = Servers(home, Postgres(home, durable=False, connections=200), Valkey(home), store(home))
     # The store takes longest: first. They are started here, in the thread that they die with.
     every = (servers.seaweed, servers.valkey, servers.postgres)
     try:
