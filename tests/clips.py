@@ -77,6 +77,20 @@ OTHERS = {
         Recipe("prores", ("-c:v", "prores_ks",), ("-c:a", "pcm_s16le"), suffix=".mov", seconds=2),
     )
 }  # fmt: skip
+PCM = ("-c:a", "pcm_s16le")
+INTRA = {
+    recipe.name: recipe
+    for recipe in (
+        OTHERS["prores"],
+        Recipe("mjpeg", ("-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p"), PCM, suffix=".avi", seconds=2),
+        Recipe("dv", ("-c:v", "dvvideo", "-s", "720x576"), PCM, rate="25", suffix=".avi", seconds=2),
+        Recipe("dnxhr", ("-c:v", "dnxhd", "-profile:v", "dnxhr_hq", "-pix_fmt", "yuv422p"), PCM, suffix=".mov", seconds=2),
+        Recipe("cineform", ("-c:v", "cfhd", "-pix_fmt", "yuv422p10le"), PCM, suffix=".mov", seconds=2),
+        Recipe("v210", ("-c:v", "v210", "-pix_fmt", "yuv422p10le"), PCM, suffix=".mov", seconds=2),
+        Recipe("png", ("-c:v", "png", "-pix_fmt", "rgb24"), PCM, suffix=".mov", seconds=2),
+        Recipe("ffv1", ("-c:v", "ffv1", "-g", "1", "-level", "3"), PCM, suffix=".mkv", seconds=2),
+    )
+}  # fmt: skip
 
 
 def ffmpeg(*arguments: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +135,23 @@ class _Writing:
         stitch = codecs.of(track.stream.codec).stitch(self.plan.parts, self.job.sources, self.job.container)
         self.plan.warnings += stitch.warnings
         stream: Any = mux.copied(out, self.template.streams[track.stream.index], opaque=True)
+        if (rate := self._steady_rate()) is not None:
+            # Matroska says only so how long the last frame lasts
+            stream.codec_context.framerate = rate
         stream.time_base = self.time_base
         stream.codec_context.extradata = stitch.extradata
         if stitch.tag is not None:
             stream.codec_context.codec_tag = stitch.tag
         extras.name(stream, track)
         return stream, self._timed(stitch)
+
+    def _steady_rate(self) -> Fraction | None:
+        """The frame rate of all parts, when none of their frames lasts longer or shorter than the others."""
+        rates = {p.track.stream.frame_rate for p in self.plan.parts if p.track is not None}
+        rate = rates.pop() if len(rates) == 1 else None
+        steps = ((b - a) * p.track.time_base for p in self.plan.parts if p.track is not None for a, b in pairwise(p.times))
+        ticks = [p.track.time_base for p in self.plan.parts if p.track is not None]
+        return rate if rate and all(abs(step - 1 / rate) < 2 * max(ticks) for step in steps) else None
 
     def _timed(self, stitch: Stitch) -> Iterator[av.Packet]:
         """Copied and encoded pictures with their times. The k-th packet is decoded at the k-th time of showing, less one constant delay:

@@ -97,6 +97,8 @@ def video_decoder(track: index.Track, **options: str) -> Any:
         decoder.extradata = track.extradata
     if track.stream.width and track.stream.height:
         decoder.width, decoder.height = track.stream.width, track.stream.height
+    if track.stream.codec == "rawvideo" and track.stream.pixel_format:
+        decoder.pix_fmt = track.stream.pixel_format  # nothing in the packets says it
     decoder.thread_type = "AUTO"
     decoder.thread_count = THREADS
     # a frame header may claim any size; memory is not given before this limit is checked

@@ -21,7 +21,9 @@ from native.media.timecode import Frames, Time
 # What a container can hold without being encoded anew.
 VIDEO_IN: dict[str, frozenset[str] | None] = {
     "mp4": frozenset({"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video"}),
-    "mov": frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "prores", "dvvideo", "dnxhd"}),
+    "mov": frozenset(
+        {"h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "prores", "dvvideo", "dnxhd", "rawvideo", "v210", "png", "cfhd", "hap"}
+    ),
     "mkv": frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "prores", "ffv1", "theora"}),
     "webm": frozenset({"vp8", "vp9", "av1"}),
 }

@@ -136,8 +136,9 @@ def _decodes(index: Index, track: Track, promise: Promise) -> None:
 
 
 def _leading(track: Track, first: int, last: int) -> int:
-    """Hidden pictures that refer to what was cut off before the first key frame: nobody sees that they are missing."""
-    return sum(1 for n in range(first, last) if not track.shown(track.pts[n]))
+    """Pictures that refer to what lies before the packets decoded here: hidden ones, which nobody sees missing, and those that a later key
+    frame is followed by and preceded by in showing. The file itself must not begin with any of these."""
+    return sum(1 for n in range(first, last) if not track.shown(track.pts[n]) or (first and track.pts[n] < track.pts[first]))
 
 
 def _windows(track: Track, promise: Promise) -> list[tuple[int, int]]:

@@ -6,9 +6,10 @@ the coded pictures of an output (`stitch`). The rest of the engine knows no code
 
 from __future__ import annotations
 
-from native.media.codecs import base, h264, hevc
+from native.media.codecs import base, h264, hevc, intra
+from native.media.splice import INTRA_ONLY
 
-_WAYS: dict[str, base.Codec] = {"h264": h264.H264(), "hevc": hevc.Hevc()}
+_WAYS: dict[str, base.Codec] = {"h264": h264.H264(), "hevc": hevc.Hevc(), **dict.fromkeys(INTRA_ONLY, intra.Intra())}
 _OTHERS = base.KeyFrames()
 
 

@@ -20,8 +20,8 @@ class Codec(ABC):
     def refusal(self, sources: Sequence[Source], container: str) -> str | None:
         """Why nothing of these sources, all of this codec, can be copied into one stream of the container; None when it can."""
         del container
-        first = _track(sources[0]).stream
-        if any(_track(source).stream.setup != first.setup for source in sources):
+        first = track_of(sources[0]).stream
+        if any(track_of(source).stream.setup != first.setup for source in sources):
             return "the sources were made by encoders with different settings"
         return None
 
@@ -66,7 +66,7 @@ class Stitch:
 
     def copied(self, source: Source, piece: Copy) -> Iterator[Coded]:
         """Packets as they are."""
-        track, dropped = _track(source), set(piece.dropped)
+        track, dropped = track_of(source), set(piece.dropped)
         for sample in packets.read(source.index, track, piece.first, piece.last):
             if sample.number not in dropped:
                 yield Coded(sample.data, sample.pts, sample.key)
@@ -74,12 +74,12 @@ class Stitch:
     def primed(self, source: Source, piece: Primed) -> Iterator[Coded]:
         """Packets under new headers."""
         del piece
-        raise NotCopyable(f"packets of {_track(source).stream.codec} video cannot be copied under other headers")
+        raise NotCopyable(f"packets of {track_of(source).stream.codec} video cannot be copied under other headers")
 
     def encoded(self, source: Source, piece: Encode, times: Sequence[int]) -> Iterator[Coded]:
         """Frames encoded to fit the copied ones."""
         del piece, times
-        raise NotCopyable(f"frames of {_track(source).stream.codec} video at a cut cannot be encoded to fit the copied ones")
+        raise NotCopyable(f"frames of {track_of(source).stream.codec} video at a cut cannot be encoded to fit the copied ones")
 
 
 class KeyFrames(Codec):
@@ -88,15 +88,15 @@ class KeyFrames(Codec):
     def pieces(self, source: Source, low: int, high: int) -> tuple[Piece, ...]:
         found = between_keys(source, low, high)
         if any(isinstance(piece, Encode) for piece in found):
-            raise NotCopyable(f"frames of {_track(source).stream.codec} video at a cut cannot be encoded to fit the copied ones")
+            raise NotCopyable(f"frames of {track_of(source).stream.codec} video at a cut cannot be encoded to fit the copied ones")
         return found
 
     def stitch(self, parts: Sequence[Part], sources: Sequence[Source], container: str) -> Stitch:
         del container
-        return Stitch(sources, _track(sources[parts[0].source]).extradata)
+        return Stitch(sources, track_of(sources[parts[0].source]).extradata)
 
 
-def _track(source: Source) -> Track:
+def track_of(source: Source) -> Track:
     """Of a source that has a picture."""
     assert source.track is not None
     return source.track
@@ -142,7 +142,7 @@ def anew(source: Source, low: int, high: int) -> Encode:
 
 def decode_from(source: Source, low: int) -> int:
     """The packet to start decoding at, so that the frame of rank `low` comes out right."""
-    track, order = _track(source), source.order
+    track, order = track_of(source), source.order
     if track.stream.codec in INTRA_ONLY:
         return order.by_rank[low]
     start = source.points.last_until(low)
