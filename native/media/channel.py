@@ -10,6 +10,7 @@ import enum
 import json
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -45,10 +46,11 @@ class Kind(enum.IntEnum):
     PROGRESS = 4  # worker: JSON
     RESULT = 5  # worker: JSON
     PROBLEM = 6  # worker: JSON {"code", "detail", "field"}
+    EXPECT = 7  # worker: source, offset, length of a READ to come; no answer
 
 
 TO_WORKER = {Kind.CALL: 16 << 20, Kind.BYTES: READ_BYTES}
-TO_PARENT = {Kind.READ: 20, Kind.PROGRESS: 1 << 10, Kind.RESULT: 8 << 20, Kind.PROBLEM: 4 << 10}
+TO_PARENT = {Kind.READ: 20, Kind.EXPECT: 20, Kind.PROGRESS: 1 << 10, Kind.RESULT: 8 << 20, Kind.PROBLEM: 4 << 10}
 
 _HEAD = struct.Struct("!BI")
 _READ = struct.Struct("!IQQ")
@@ -153,7 +155,7 @@ def problem(payload: bytes) -> errors.Problem:
 
 
 def wanted(payload: bytes, sizes: list[int]) -> tuple[int, int, int]:
-    """The source, offset and length a READ asks for. Raises `Broken` when they leave the sources."""
+    """The source, offset and length that a READ asks for or an EXPECT foretells. Raises `Broken` when they leave the sources."""
     try:
         source, offset, length = _READ.unpack(payload)
     except struct.error as exc:
@@ -164,10 +166,11 @@ def wanted(payload: bytes, sizes: list[int]) -> tuple[int, int, int]:
 
 
 class Worker:
-    """The worker's end."""
+    """The worker's end. Reads and progress may come from several threads."""
 
     def __init__(self, end: socket.socket) -> None:
         self._line = Line(end, TO_WORKER)
+        self._turn = threading.Lock()  # a question and its answer are not to be parted
 
     def call(self) -> dict[str, Any]:
         """The next call. Raises `Closed` when the session is over."""
@@ -177,14 +180,21 @@ class Worker:
         return document(payload)
 
     def read(self, source: int, offset: int, length: int) -> bytes:
-        self._line.say(Kind.READ, _READ.pack(source, offset, length))
-        kind, payload = self._line.hear()
+        with self._turn:
+            self._line.say(Kind.READ, _READ.pack(source, offset, length))
+            kind, payload = self._line.hear()
         if kind is not Kind.BYTES:
             raise Broken(kind.name)
         return payload
 
+    def expect(self, source: int, offset: int, length: int) -> None:
+        """Foretell a read of these very bytes."""
+        with self._turn:
+            self._line.say(Kind.EXPECT, _READ.pack(source, offset, length))
+
     def progress(self, value: dict[str, Any]) -> None:
-        self._line.say(Kind.PROGRESS, json.dumps(value).encode())
+        with self._turn:
+            self._line.say(Kind.PROGRESS, json.dumps(value).encode())
 
     def result(self, value: dict[str, Any]) -> None:
         """Raises `TooLong` when the answer is more than a parent listens to."""
@@ -198,10 +208,13 @@ class Worker:
 class Remote:
     """A source that lives with the parent. What was read is counted there."""
 
-    def __init__(self, number: int, size: int, read: Callable[[int, int, int], bytes]) -> None:
+    def __init__(
+        self, number: int, size: int, read: Callable[[int, int, int], bytes], expect: Callable[[int, int, int], None] | None = None
+    ) -> None:
         self.size = size
         self._number = number
         self._read = read
+        self._expect = expect
 
     def read(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`; fewer than `length` only at the end."""
@@ -214,3 +227,8 @@ class Remote:
             parts.append(part)
             offset += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def expect(self, offset: int, length: int) -> None:
+        """These very bytes will be read soon: the parent may fetch them now."""
+        if self._expect is not None:
+            self._expect(self._number, offset, min(READ_BYTES, length))

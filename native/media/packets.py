@@ -54,11 +54,9 @@ def one(index: Index, track: Track, number: int) -> Sample:
 
 def _at_offsets(index: Index, track: Track, first: int, last: int) -> Iterator[Sample]:
     assert track.offsets is not None
-    blocks = index.blocks
-    for n in range(first, last):
-        size = track.sizes[n]
-        data = blocks.read(track.offsets[n], size) if size <= MAX_PACKET else b""
-        if len(data) != size:
+    spans = ((track.offsets[n], min(track.sizes[n], MAX_PACKET)) for n in range(first, last))
+    for n, data in enumerate(index.blocks.run(spans), first):
+        if len(data) != track.sizes[n]:
             raise errors.SOURCE_TRUNCATED()
         yield Sample(n, data, track.pts[n], track.dts[n], bool(track.keys[n]))
 

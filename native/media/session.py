@@ -22,6 +22,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +32,7 @@ from pydantic import ValidationError
 
 from native import errors, log
 from native.media import channel, process
+from native.media.ahead import Ahead
 from native.media.channel import Kind
 from native.media.edit import Edit
 from native.media.info import MediaInfo
@@ -155,6 +157,7 @@ class Session:
         self._killed = False
         self._post: _Post | None = None
         self._state = threading.Lock()
+        self._ahead = Ahead(self._sources)
 
     def __enter__(self) -> Session:
         post = _post()
@@ -243,6 +246,8 @@ class Session:
             except BaseException:
                 self._end()  # the caller's source or its progress failed; the worker waits for an answer it will not get
                 raise
+            finally:
+                self._ahead.drop()
         if isinstance(answer, errors.Problem):
             raise answer
         return answer
@@ -268,8 +273,9 @@ class Session:
                         selector.unregister(key.fileobj)
             kind, payload = frame
             if kind is Kind.READ:
-                source, offset, length = channel.wanted(payload, self._sizes)
-                self._say(post, Kind.BYTES, self._sources[source].read(offset, length))
+                self._say(post, Kind.BYTES, self._read(*channel.wanted(payload, self._sizes)))
+            elif kind is Kind.EXPECT:
+                self._ahead.expect(*channel.wanted(payload, self._sizes))
             elif kind is Kind.PROGRESS:
                 self._tell(channel.document(payload))
             elif kind is Kind.RESULT:
@@ -279,6 +285,15 @@ class Session:
                 post.child.stderr.drain()
                 log.event(logger, logging.INFO, "worker's problem", code=problem.code, detail=problem.detail, said=post.child.stderr.text())
                 return problem
+
+    def _read(self, source: int, offset: int, length: int) -> bytes:
+        """The bytes asked for, which may be on their way already."""
+        coming = self._ahead.take(source, offset, length)
+        if coming is None:
+            return self._sources[source].read(offset, length)
+        if not wait([coming], self._left()).done:
+            raise _Late
+        return coming.result()
 
     def _left(self) -> float:
         """Seconds to the deadline. Never 0, which a socket takes for "do not wait"."""

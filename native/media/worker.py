@@ -98,7 +98,7 @@ class Desk:
     def open(self, opening: dict[str, Any]) -> None:
         """Take over the sources and the room."""
         self._room = Path(opening["room"])
-        self._sources = [channel.Remote(number, size, self._end.read) for number, size in enumerate(opening["sizes"])]
+        self._sources = [channel.Remote(number, size, self._end.read, self._end.expect) for number, size in enumerate(opening["sizes"])]
         os.environ["TMPDIR"] = str(self._room)
 
     def report(self, frames: int, total: int) -> None:

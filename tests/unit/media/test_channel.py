@@ -46,7 +46,7 @@ def test_noise_is_frames_or_broken(noise: bytes) -> None:
         pass
 
 
-@pytest.mark.parametrize("kind", [0, Kind.CALL, Kind.BYTES, 7, 255])
+@pytest.mark.parametrize("kind", [0, Kind.CALL, Kind.BYTES, 8, 255])
 def test_a_worker_may_not_say_what_parents_say(kind: int) -> None:
     """Kinds that only a parent uses, or nobody, are refused from a worker."""
     inbox = channel.Inbox(channel.TO_PARENT)
