@@ -75,14 +75,18 @@ def _pictures(source: Source, first: int, last: int) -> Iterator[av.VideoFrame]:
     # A frame that decodes with errors would be encoded as a picture that nobody has ever seen.
     decoder = video_decoder(track, err_detect="explode") if not track.unreliable else video_decoder(track)
     for sample in packets.read(source.index, track, first, last):
-        yield from _decode(decoder, sample.packet(track), track)
-    yield from _decode(decoder, None, track)
+        yield from _decode(decoder, sample.packet(track), track, track.pts[first])
+    yield from _decode(decoder, None, track, track.pts[first])
 
 
-def _decode(decoder: Any, packet: av.Packet | None, track: index.Track) -> Iterator[av.VideoFrame]:
-    """Raises Undecodable at once: whatever refers to a damaged picture looks whole to the decoder, and is not."""
+def _decode(decoder: Any, packet: av.Packet | None, track: index.Track, begin: int) -> Iterator[av.VideoFrame]:
+    """Raises Undecodable at once: whatever refers to a damaged picture looks whole to the decoder, and is not. What is shown before the
+    tick `begin`, where decoding starts, may refer to pictures that were never read."""
     try:
-        yield from decoder.decode(packet)
+        for frame in decoder.decode(packet):
+            if frame.is_corrupt and not track.unreliable and frame.pts is not None and frame.pts >= begin:
+                raise Undecodable
+            yield frame
     except av.error.FFmpegError:
         if not track.unreliable:
             raise Undecodable from None
