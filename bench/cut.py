@@ -1,86 +1,64 @@
-"""What an exact cut costs against encoding the same range, side by side, in processor seconds.
+"""The cut engine against its peers, side by side: cuts and merges of H.264 and everything else, from disk and from the S3 store.
 
-./nve bench cut
+./nve bench cut --only across --runs 1      python -m bench.cut --quick --save cut.json
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import resource
-import subprocess
 import sys
-import tempfile
 import time
-from fractions import Fraction
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-import imageio_ffmpeg
+from bench.race import chart, row, world
+from bench.race.result import Outcome, Race
+from bench.race.row import Row
+from bench.race.world import World
+from bench.rows import codecs, merges, segments, stored, trims
+from bench.table import machine
 
-from bench.table import Row, show
-from native.media import session
-from native.media.edit import Edit, Segment
-from native.media.source import FileSource
-from native.media.timecode import Seconds
-
-START, END, LENGTH = Fraction("10.37"), Fraction("110.91"), 120
-RUNS = 5
-FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
-
-
-def clip(folder: Path) -> Path:
-    """120 s of 1080p30 H.264, one key frame in 250, with noise so that it is no trivial picture, and a tone."""
-    path = folder / "source.mp4"
-    picture = f"testsrc2=s=1920x1080:r=30:d={LENGTH}"
-    command = [
-        FFMPEG, "-v", "error", "-y", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", f"sine=f=440:r=48000:d={LENGTH}",
-        "-vf", "noise=alls=6:allf=t", "-c:v", "libx264", "-preset", "veryfast", "-crf", "26", "-g", "250", "-keyint_min", "250",
-        "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "128k", "-movflags", "+faststart", str(path),
-    ]  # fmt: skip
-    subprocess.run(command, check=True)
-    return path
-
-
-def cpu() -> float:
-    """Processor seconds of this process and of its children that have ended."""
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
-
-
-def ours(source: Path) -> tuple[float, float]:
-    """(processor s, wall s) of one exact cut, verification included."""
-    edit = Edit(segments=(Segment(source=0, start=Seconds(START), end=Seconds(END)),))
-    before, started = cpu(), time.perf_counter()
-    with tempfile.TemporaryDirectory() as room, FileSource(source) as file:
-        with session.open([file], Path(room), session.Limits()) as media:
-            media.probe()
-            made = media.render(edit)
-            media.verify(made, edit)
-        assert made.frames == 3016, made.frames
-    return cpu() - before, time.perf_counter() - started
-
-
-def peer(source: Path, folder: Path) -> tuple[float, float]:
-    command = [
-        FFMPEG, "-v", "error", "-y", "-ss", str(float(START)), "-to", str(float(END)), "-i", str(source),
-        "-c:v", "libx264", "-preset", "veryfast", "-c:a", "copy", str(folder / "peer.mp4"),
-    ]  # fmt: skip
-    before, started = cpu(), time.perf_counter()
-    subprocess.run(command, check=True)
-    return cpu() - before, time.perf_counter() - started
+ROOT = Path(__file__).parents[1]
+RUNS = 3
+ROWS: dict[str, Callable[[World], Row]] = {**trims.ROWS, **stored.ROWS, **segments.ROWS, **merges.ROWS, **codecs.ROWS}
 
 
 def main() -> int:
-    runs = int(os.environ.get("NVE_BENCH_RUNS", RUNS))
-    with tempfile.TemporaryDirectory() as folder:
-        source = clip(Path(folder))
-        pairs = [(ours(source), peer(source, Path(folder))) for _ in range(runs)]
-    rows = [
-        Row("exact cut, processor", [a[0] for a, _ in pairs], "s"),
-        Row("exact cut, wall", [a[1] for a, _ in pairs], "s"),
-        Row("ffmpeg -c:v libx264 -preset veryfast, processor", [b[0] for _, b in pairs], "s"),
-        Row("ffmpeg -c:v libx264 -preset veryfast, wall", [b[1] for _, b in pairs], "s"),
-        Row("ratio of processor time, ours to theirs", [a[0] / b[0] for a, b in pairs], "", 1 / 8),
-    ]
-    return show(f"[{float(START)}, {float(END)}) of {LENGTH} s of 1080p30 H.264, GOP 250", rows)
+    given = _arguments()
+    began = time.monotonic()
+    given.data.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        objects = stack.enter_context(world.objects(given.data / "store"))
+        here = World(given.data, given.quick, _say, objects)
+        outcomes: list[Outcome] = []
+        race = Race(machine(), time.strftime("%Y-%m-%d"), given.quick, given.runs, here.packages.versions())
+        for name in given.only or ROWS:
+            outcomes.append(row.run(ROWS[name](here), given.runs, given.data, _say))
+            print(chart.table(outcomes[-1]), flush=True)
+            race = Race(race.machine, race.date, race.quick, race.runs, race.versions, tuple(outcomes))
+            if given.save:
+                given.save.write_text(json.dumps(race.document(), indent=1) + "\n")
+    print(f"\nThe cut engine, {given.runs} runs   ({race.machine}; {time.monotonic() - began:.0f} s)")
+    print(chart.summary(race))
+    return 0 if all(outcome.holds for outcome in outcomes) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="nve bench cut", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", action="append", choices=list(ROWS), metavar="NAME", help=f"one row, again for more: {', '.join(ROWS)}")
+    parser.add_argument("--runs", type=int, default=int(os.environ.get("NVE_BENCH_RUNS", RUNS)), help="how often each contestant runs")
+    parser.add_argument("--quick", action="store_true", help="small pictures and short clips: to see that it works, not to measure")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="store the results as JSON (bench.race.chart draws them)")
+    parser.add_argument("--data", type=Path, default=ROOT / ".nve/bench", metavar="DIR", help="where clips, peers and the store are kept")
+    return parser.parse_args()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"  {text}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":
