@@ -20,7 +20,7 @@ def bench(
     *,
     only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="cut: this row only; again for more.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="cut: how often everything is run.")] = None,
-    quick: Annotated[bool, typer.Option(help="cut: small pictures and short clips, to see that it works.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="cut: small pictures and short clips, to see that it works.")] = False,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="cut: where to store the results.")] = None,
     as_json: AsJson = False,
 ) -> None:
