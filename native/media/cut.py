@@ -17,7 +17,7 @@ import av.error
 from av.container import OutputContainer
 
 from native import errors
-from native.media import audio, codecs, demuxer, encode, extras, mux, packets, sandbox
+from native.media import audio, codecs, demuxer, encode, extras, mux, packets, sandbox, stretches, subtitles, tags
 from native.media.codecs.base import Stitch
 from native.media.edit import Edit
 from native.media.index import Track
@@ -70,6 +70,7 @@ class _Writing:
             self.lengths.append(ticks * self.time_base if part.track is not None else length)
         self.end = at
         self.lengths[-1] += self.plan.run_out
+        self.stretches = stretches.of(self.plan.parts, self.job.sources, self.lengths)
 
     def run(self) -> Promise:
         job, plan = self.job, self.plan
@@ -85,9 +86,6 @@ class _Writing:
                 out.close()
         if plan.hidden_after:
             mux.patch(job.path, 0, shown=self.end * self.time_base)
-        matrix = self.first.track.stream.matrix if self.first.track else None
-        if matrix and not plan.copies and job.container in ("mp4", "mov"):
-            mux.patch(job.path, 0, matrix=matrix)
         return self._promise(sounds)
 
     def _write(self, out: OutputContainer) -> int:
@@ -97,11 +95,18 @@ class _Writing:
             streams.append(self._picture(out))
         sounds = self._sounds(out)
         streams += sounds
-        streams += extras.subtitles(out, self.template, self.first.index, self.plan, self.lengths[0])
-        extras.describe(out, self.template, self.first.index, self.plan, self.lengths[0])
+        placed, container, warnings = self.stretches, self.job.container, self.plan.warnings
+        streams += subtitles.streams(out, self.template, placed, container, warnings)
+        streams += extras.attached(out, self.template, self.first.index, container, warnings)
+        if self.first.track is not None:
+            extras.turn(streams[0][0], self.first.track.stream, container, warnings)
+            extras.label(streams[0][0], placed, container, warnings)
+        extras.describe(out, self.template, placed, container, warnings)
         for packet in mux.interleaved(streams):
             out.mux_one(packet)
         out.close()
+        if container == "mov":
+            mux.speak(self.job.path, [stream.metadata.get("language") for stream, _ in streams])
         return len(sounds)
 
     def _blamed(self, exc: av.error.FFmpegError | mux.Refused) -> Exception:
@@ -142,7 +147,7 @@ class _Writing:
         stream.codec_context.extradata = stitch.extradata
         if stitch.tag is not None:
             stream.codec_context.codec_tag = stitch.tag
-        extras.name(stream, track)
+        tags.name(stream, track.stream, self.job.container, self.plan.warnings)
         return stream, self._timed(stitch)
 
     def _steady_rate(self) -> Fraction | None:
@@ -193,7 +198,6 @@ class _Writing:
         track = self.first.track
         assert track is not None
         facts, target = track.stream, encode.target(track.stream, self.job.container)
-        turned = facts.rotation if self.job.container in ("mkv", "webm") and facts.rotation % 180 == 90 else 0
         stream: Any = mux.encoded(out, target.codec, rate=facts.frame_rate or Fraction(25))
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = facts.width, facts.height, target.pixel_format
@@ -217,11 +221,9 @@ class _Writing:
         context.options = target.options
         if target.tag and self.job.container in ("mp4", "mov"):
             context.codec_tag = target.tag
-        if turned or (facts.rotation and self.job.container in ("mkv", "webm")):
-            self.plan.warnings.append("The rotation of the picture is not kept in this container.")
         if target.pixel_format != facts.pixel_format:
             self.plan.warnings.append(f"The pixels were converted from {facts.pixel_format} to {target.pixel_format}.")
-        extras.name(stream, track)
+        tags.name(stream, track.stream, self.job.container, self.plan.warnings)
         return stream, self._encoded_packets(stream)
 
     def _encoded_packets(self, stream: Any) -> Iterator[av.Packet]:
@@ -261,7 +263,7 @@ class _Writing:
                 return None
             stream: Any = mux.copied(out, self.template.streams[only.stream.index])
             stream.time_base = run.time_base
-            extras.name(stream, only)
+            tags.name(stream, only.stream, self.job.container, self.plan.warnings)
             return stream, audio.copied(run)
         usable = [t for t in known if t.stream.codec != "unknown"]
         if not usable:
@@ -273,7 +275,7 @@ class _Writing:
         stream = mux.encoded(out, made.codec, rate=made.rate, layout=made.layout)
         stream.codec_context.bit_rate = made.bit_rate
         stream.time_base = Fraction(1, made.rate)
-        extras.name(stream, usable[0])
+        tags.name(stream, usable[0].stream, self.job.container, self.plan.warnings)
         heard = [t if t is not None and t.stream.codec != "unknown" else None for t in tracks]
         return stream, audio.encoded(self.job.sources, self.plan.parts, heard, lengths=self.lengths, out=stream, made=made)
 

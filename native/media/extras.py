@@ -1,106 +1,139 @@
-"""What goes with picture and sound: names, titles, chapters, subtitles. What cannot go along is named in the warnings."""
+"""What goes with picture, sound and subtitles: titles, chapters, cover pictures, attachments, the timecode.
+What cannot go along is named in the warnings.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import av
 from av.container import InputContainer, OutputContainer
+from av.stream import Disposition
 
-from native.media import mux, packets
-from native.media.index import Index, Track
+from native.media import chapters, demuxer, mux, packets, smpte
+from native.media.chapters import Chapter
+from native.media.index import Index
 from native.media.info import Stream
-from native.media.plan import Plan
+from native.media.stretches import Stretch
 
 # What the muxer says of itself and of the file, which is not the source's to say.
-OWN_WORDS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
-MILLISECOND = Fraction(1, 1000)
+OWN_WORDS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "timecode"}
 NAMES = {
     "video": "further video tracks",
-    "subtitle": "subtitles",
     "data": "data tracks",
     "attachment": "attachments",
     "audio": "sound of an unknown kind",
 }
+PICTURES = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg")}  # by codec: what Matroska calls a cover
 
 
-def name(stream: Any, track: Track) -> None:
-    """Language and title of a track."""
-    if track.stream.language:
-        stream.metadata["language"] = track.stream.language
-    if track.stream.title:
-        stream.metadata["title"] = track.stream.title
-
-
-def describe(out: OutputContainer, template: InputContainer, index: Index, plan: Plan, length: Fraction) -> None:
-    """Title and the like, chapters; a warning for the streams that are left out."""
+def describe(out: OutputContainer, template: InputContainer, stretches: Sequence[Stretch], container: str, warnings: list[str]) -> None:
+    """The file's title and the like, and its chapters. `template` is the first stretch's source."""
     out.metadata.update({key: value for key, value in template.metadata.items() if key.lower() not in OWN_WORDS})
-    chapters = _chapters(template, plan, length) if len(plan.parts) == 1 else []
-    out.set_chapters(chapters)
-    kept = {t.stream.index for t in index.audio} | ({index.video.stream.index} if index.video else set())
-    kept |= {t.stream.index for t in _texts(out, index, plan)}
-    left = sorted({_named(s) for s in index.media.streams if s.index not in kept and not _is_chapters(s, bool(template.chapters()))})
-    if len(plan.parts) > 1 and template.chapters():
-        left.append("chapters")
-    if left:
-        plan.warnings.append(f"Left out: {', '.join(left)}.")
+    known = {stretches[0].number: chapters.of(template)}
+
+    def chapters_of(stretch: Stretch) -> Sequence[Chapter]:
+        if stretch.number not in known:
+            with demuxer.open_(stretch.index.blocks, stretch.index.kind) as source:
+                known[stretch.number] = chapters.of(source)
+        return known[stretch.number]
+
+    placed = chapters.placed(stretches, chapters_of)
+    if placed and container == "ts":
+        warnings.append("Left out: chapters.")
+        return
+    out.set_chapters([chapter.entry(n) for n, chapter in enumerate(placed, 1)])  # type: ignore[list-item]  # a chapter is a dict
 
 
-def subtitles(
-    out: OutputContainer, template: InputContainer, index: Index, plan: Plan, length: Fraction
+def turn(stream: Any, facts: Stream, container: str, warnings: list[str]) -> None:
+    """Has players turn or mirror the output's picture as they do the source's."""
+    if facts.matrix is None:
+        return
+    if container == "ts":
+        warnings.append("TS does not say how a picture is turned; it is shown as it was recorded.")
+        return
+    stream.set_display_matrix(facts.matrix)
+
+
+def label(stream: Any, stretches: Sequence[Stretch], container: str, warnings: list[str]) -> None:
+    """Gives the output's picture the timecode of its first frame, from which libavformat makes a track or a tag."""
+    first = stretches[0]
+    media, video = first.index.media, first.index.media.video
+    written = next((s.timecode for s in media.streams if s.timecode), None)
+    if written is None or video is None or not video.frame_rate:
+        return
+    own = media.start + (video.start or 0)
+    moved = smpte.later(written, round((first.begin - own) * video.frame_rate), video.frame_rate)
+    if moved is None or container == "ts":
+        warnings.append("Left out: the timecode.")
+        return
+    stream.metadata["timecode"] = moved
+    if not all(a.leads_to(b) for a, b in pairwise(stretches)):
+        warnings.append("The timecode is that of the first segment and runs on over the joins.")
+
+
+def attached(
+    out: OutputContainer, template: InputContainer, index: Index, container: str, warnings: list[str]
 ) -> list[tuple[Any, Iterator[av.Packet]]]:
-    """Text tracks of MP4 in MP4, cut to the range."""
-    found = []
-    for track in _texts(out, index, plan):
-        stream: Any = mux.copied(out, template.streams[track.stream.index])
-        stream.time_base = track.time_base
-        name(stream, track)
-        found.append((stream, _lines(index, track, plan.parts[0].begin, plan.parts[0].begin + length)))
-    return found
+    """Cover pictures and attached files of the first source, and a warning for the streams that are left out."""
+    streams, left = [], set()
+    has_chapters = bool(template.chapters())
+    for facts in index.media.streams:
+        if facts.cover:
+            made = _cover(out, template, facts, container)
+            if made is None:
+                left.add("the cover picture")
+            elif isinstance(made, tuple):
+                streams.append(made)
+        elif facts.kind == "attachment":
+            if container == "mkv":
+                _file(out, template.streams[facts.index])
+            else:
+                left.add(NAMES["attachment"])
+        elif _left_out(facts, index, has_chapters):
+            left.add(NAMES[facts.kind])
+    if left:
+        warnings.append(f"Left out: {', '.join(sorted(left))}.")
+    return streams
 
 
-def _texts(out: OutputContainer, index: Index, plan: Plan) -> list[Track]:
-    """The subtitles that can go along: every line lasts to the next one, so only tables that say so will do."""
-    if len(plan.parts) > 1 or out.format.name not in ("mp4", "mov"):
-        return []
-    tracks = [t for t in index.tracks.values() if t.stream.kind == "subtitle" and t.stream.codec == "mov_text" and t.offsets is not None]
-    return [t for t in tracks if len(t.pts) and t.pts[0] * t.time_base < plan.parts[0].finish]
+def _left_out(facts: Stream, index: Index, has_chapters: bool) -> bool:
+    """Is a stream one that nobody keeps? MP4 has chapters and the timecode in tracks of their own, which the muxer writes anew."""
+    if facts.kind == "video":
+        return facts.index != (index.media.video.index if index.media.video else None)
+    if facts.kind == "audio":
+        return facts.codec == "unknown"
+    return facts.kind == "data" and facts.tag != "tmcd" and not (has_chapters and facts.tag == "text")
 
 
-def _lines(index: Index, track: Track, begin: Fraction, finish: Fraction) -> Iterator[av.Packet]:
-    tb = track.time_base
-    start, stop = round(begin / tb), round(finish / tb)
-    first, last = max(0, bisect_right(track.pts, start) - 1), bisect_left(track.pts, stop)
-    for sample in packets.read(index, track, first, last):
-        following = track.pts[sample.number + 1] if sample.number + 1 < len(track.pts) else sample.pts + track.last
-        at = max(sample.pts, start)
-        if min(following, stop) > at:
-            packet = packets.owned(sample.data)
-            packet.pts = packet.dts = at - start
-            packet.duration = min(following, stop) - at
-            packet.time_base = tb
-            packet.is_keyframe = True
-            yield packet
+def _cover(out: OutputContainer, template: InputContainer, facts: Stream, container: str) -> tuple[Any, Iterator[av.Packet]] | bool | None:
+    """A cover as a stream of the output with its packet, or True when it is in already; None when the container holds none."""
+    source = template.streams[facts.index]
+    data = next((bytes(packet) for packet in template.demux(source) if packet.size), b"")
+    if not data or container not in ("mp4", "mkv"):
+        return None
+    if container == "mkv":
+        if facts.codec not in PICTURES:
+            return None
+        out.add_attachment(*PICTURES[facts.codec], data)
+        return True
+    stream: Any = mux.copied(out, source, opaque=True)
+    stream.disposition = Disposition.attached_pic
+    return stream, iter((_still(data),))
 
 
-def _chapters(template: InputContainer, plan: Plan, length: Fraction) -> list[Any]:
-    begin, kept = plan.parts[0].begin, []
-    for chapter in template.chapters():
-        tb = Fraction(chapter["time_base"] or MILLISECOND)
-        start, end = max(Fraction(0), chapter["start"] * tb - begin), min(length, chapter["end"] * tb - begin)
-        if end > start:
-            times = {"start": round(start / MILLISECOND), "end": round(end / MILLISECOND), "time_base": MILLISECOND}
-            kept.append({"id": len(kept) + 1, **times, "metadata": chapter["metadata"]})
-    return kept
+def _still(data: bytes) -> av.Packet:
+    packet = packets.owned(data)
+    packet.pts = packet.dts = 0
+    packet.time_base, packet.is_keyframe = Fraction(1, 90_000), True
+    return packet
 
 
-def _is_chapters(stream: Stream, has_chapters: bool) -> bool:
-    """MP4 keeps the chapters' names in a text track, which the muxer writes anew."""
-    return has_chapters and stream.tag == "text"
-
-
-def _named(stream: Stream) -> str:
-    return "the cover picture" if stream.cover else NAMES[stream.kind]
+def _file(out: OutputContainer, source: Any) -> None:
+    name, kind = source.metadata.get("filename"), source.metadata.get("mimetype")
+    made: Any = out.add_attachment(name or "attachment", kind or "application/octet-stream", source.data)
+    if title := source.metadata.get("title"):
+        made.metadata["title"] = title

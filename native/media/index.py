@@ -22,7 +22,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from native import errors
-from native.media import boxes, damage, demuxer
+from native.media import boxes, damage, demuxer, matroska
 from native.media.info import MediaInfo, Stream, StreamKind
 from native.media.source import Blocks, Readable
 
@@ -247,6 +247,8 @@ def _settle(track: Track, container: str) -> None:
 
 
 def _index(blocks: Blocks, kind: demuxer.Format, container: InputContainer, tracks: dict[int, Track]) -> Index:
+    if kind.demuxer == "matroska":
+        _turn(tracks, matroska.matrices(blocks))
     streams = [t.stream for t in tracks.values()]
     if not any(s.kind in ("video", "audio") and not s.cover for s in streams):
         raise errors.SOURCE_UNSUPPORTED("The source holds neither video nor sound.")
@@ -273,6 +275,13 @@ def _index(blocks: Blocks, kind: demuxer.Format, container: InputContainer, trac
         warnings=tuple(_warnings(described.values())),
     )  # fmt: skip
     return Index(blocks, kind, media, {i: t for i, t in tracks.items() if t.pts} or tracks)
+
+
+def _turn(tracks: dict[int, Track], matrices: list[matroska.Matrix | None]) -> None:
+    """Gives the pictures, in the file's order, their display matrices."""
+    pictures = [t for _, t in sorted(tracks.items()) if t.stream.kind == "video" and not t.stream.cover]
+    for track, matrix in zip(pictures, matrices, strict=False):
+        track.stream = track.stream.model_copy(update={"matrix": matrix, "rotation": _rotation(matrix)})
 
 
 def _span(track: Track, stream: av.stream.Stream) -> tuple[Fraction, Fraction | None] | None:
@@ -347,7 +356,7 @@ def _stream(stream: av.stream.Stream, table: boxes.Table | None = None) -> Strea
         "codec": codec,
         "time_base": Fraction(stream.time_base) if stream.time_base else Fraction(1, 1000),
         "language": None if language in (None, "und") else language,
-        "title": stream.metadata.get("title"),
+        "title": stream.metadata.get("title") or stream.metadata.get("name"),
         "default": bool(stream.disposition & av.stream.Disposition.default),
         "disposition": tuple(flag.name for flag in av.stream.Disposition if flag & stream.disposition),
         "timecode": stream.metadata.get("timecode") or stream.metadata.get("TIMECODE"),
@@ -382,7 +391,7 @@ def _picture(stream: VideoStream, table: boxes.Table | None) -> dict[str, object
         "frame_rate": Fraction(stream.average_rate or stream.guessed_rate or 0) or None,
         "frames": stream.frames or None,
         "sample_aspect": Fraction(context.sample_aspect_ratio) if context.sample_aspect_ratio else None,
-        "rotation": round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360 if matrix else 0,
+        "rotation": _rotation(matrix),
         "matrix": matrix,
         "level": context.level,
         "interlaced": int(context.field_order) > 1,
@@ -392,6 +401,11 @@ def _picture(stream: VideoStream, table: boxes.Table | None) -> dict[str, object
         "color_matrix": _said(context.colorspace),
         "cover": _is_cover(stream),
     }
+
+
+def _rotation(matrix: tuple[int, ...] | None) -> int:
+    """Degrees clockwise."""
+    return round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360 if matrix else 0
 
 
 def _said(code: int) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from heapq import merge
 from pathlib import Path
@@ -95,6 +95,23 @@ def patch(path: Path, track: int, matrix: tuple[int, ...] | None = None, shown: 
             _set_duration(moov, tkhd[0], 28 if moov[tkhd[0]] else 20, total)
             others = [_duration(moov, _boxes(moov, *t)[b"tkhd"][0][0]) for t in _boxes(moov, 8, len(moov))[b"trak"]]
             _set_duration(moov, mvhd[0], 24 if moov[mvhd[0]] else 16, max(others))
+        file.seek(moov_at)
+        file.write(moov)
+
+
+def speak(path: Path, languages: Sequence[str | None]) -> None:
+    """Gives the tracks of a MOV whose moov comes first their languages, by the codes of ISO 639-2/T as in MP4. QuickTime takes them beside
+    its own, which libavformat writes, and which know fewer languages."""
+    with path.open("r+b") as file:
+        moov_at, moov_size = _moov(file)
+        file.seek(moov_at)
+        moov = bytearray(file.read(moov_size))
+        for trak, language in zip(_boxes(moov, 8, len(moov))[b"trak"], languages, strict=False):
+            if language and len(language) == 3 and language.isascii() and language.islower():
+                mdhd = _boxes(moov, *_boxes(moov, *trak)[b"mdia"][0])[b"mdhd"][0][0]
+                at = mdhd + (32 if moov[mdhd] else 20)
+                first, second, third = (ord(letter) - 0x60 for letter in language)
+                moov[at : at + 2] = (first << 10 | second << 5 | third).to_bytes(2, "big")
         file.seek(moov_at)
         file.write(moov)
 
