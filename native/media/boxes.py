@@ -12,7 +12,8 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain, islice, repeat
+from operator import add, sub
 
 from native import errors
 from native.media.source import Blocks
@@ -85,14 +86,14 @@ def read(blocks: Blocks) -> list[Table] | None:
         raise errors.SOURCE_TOO_COMPLEX("The index of the source is too large.")
     data = memoryview(blocks.read(moov[2], moov[3] - moov[2]))
     try:
-        children = dict(_walk(data))
+        children = dict(walk(data))
         if b"mvex" in children or b"mvhd" not in children:
             return None
         scale = _movie_timescale(children[b"mvhd"])
-        for kind, trak in _walk(data):
+        for kind, trak in walk(data):
             if kind == b"trak":
                 _whole(trak)
-        tables = [_track(trak, scale) for kind, trak in _walk(data) if kind == b"trak"]
+        tables = [_track(trak, scale) for kind, trak in walk(data) if kind == b"trak"]
     except (Unfit, struct.error, ValueError, IndexError, ZeroDivisionError, OverflowError):
         return None
     for table in tables:
@@ -111,7 +112,7 @@ def _whole(trak: memoryview) -> None:
     if hdlr is None or bytes(hdlr[8:12]) not in (b"vide", b"soun"):
         return
     stbl = _find(trak, b"mdia", b"minf", b"stbl")
-    there = {kind: payload for kind, payload in _walk(stbl)} if stbl is not None else {}
+    there = {kind: payload for kind, payload in walk(stbl)} if stbl is not None else {}
     if any(not any(kind in there for kind in kinds) for kinds in _MANDATORY) or there[b"stsd"][4:8] == bytes(4):
         raise errors.SOURCE_UNREADABLE("The source's index is damaged: one of its tracks does not say what it holds or where.")
 
@@ -123,7 +124,8 @@ def _ends(table: Table) -> Iterator[tuple[int, int]]:
         yield table.offsets[last], table.sizes[last]
 
 
-def _walk(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+def walk(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """(kind, payload) of the boxes in these bytes. Raises Unfit."""
     at = 0
     while at + 8 <= len(data):
         size, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
@@ -140,7 +142,7 @@ def _walk(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 def _find(data: memoryview, *path: bytes) -> memoryview | None:
     for kind in path:
-        found = next((payload for name, payload in _walk(data) if name == kind), None)
+        found = next((payload for name, payload in walk(data) if name == kind), None)
         if found is None:
             return None
         data = found
@@ -200,23 +202,31 @@ def _track(trak: memoryview, movie_scale: int) -> Table:
         dts = array("q", accumulate(chain([0], deltas[:-1]))) if deltas else array("q")
         pts, last = array("q", dts), deltas[-1] if deltas else 0
     else:
-        if count > MAX_SAMPLES:
-            raise errors.SOURCE_TOO_COMPLEX("The source has too many packets.")
-        sizes = array("q", repeat(uniform, count)) if uniform else array("q", _table(_need(stbl, b"stsz"), "I", 8))
-        offsets = _offsets(sizes, chunks, _table(_need(stbl, b"stsc"), "III"))
+        offsets, sizes = places(stbl)
         dts, last = _decode_times(runs, count)
         pts = _shown_times(stbl, dts)
         keys = _sync(stbl, count)
     shift, before, until = _edit(trak, movie_scale, scale)
     if handler == "vide" and pts and before >= 0:
         # An edit that starts in the middle of a frame: every player shows the next whole frame at the edit's start.
-        shift += before - min((t + shift for t in pts if t + shift >= before), default=before)
+        begin = before - shift
+        shift = before - (begin if begin in pts[:64] else min((t for t in pts if t >= begin), default=begin))
     if shift:
-        dts, pts = array("q", (t + shift for t in dts)), array("q", (t + shift for t in pts))
+        dts, pts = array("q", map(add, dts, repeat(shift))), array("q", map(add, pts, repeat(shift)))
     return Table(
         id=track_id, handler=handler, tag=tag, timescale=scale, offsets=offsets, sizes=sizes, dts=dts, pts=pts, keys=keys,
         duration=last, hidden_before=before, hidden_from=until, matrix=None if matrix == _IDENTITY else matrix, language=language,
     )  # fmt: skip
+
+
+def places(stbl: memoryview) -> tuple[array[int], array[int]]:
+    """(offsets, sizes) of the samples of a track. Raises Unfit, struct.error and the like, SOURCE_TOO_COMPLEX."""
+    stsz = _need(stbl, b"stsz")
+    uniform, count = struct.unpack(">II", stsz[4:12])
+    if count > MAX_SAMPLES:
+        raise errors.SOURCE_TOO_COMPLEX("The source has too many packets.")
+    sizes = array("q", repeat(uniform, count)) if uniform else array("q", _table(stsz, "I", 8))
+    return _offsets(sizes, _chunk_offsets(stbl), _table(_need(stbl, b"stsc"), "III")), sizes
 
 
 def _chunk_offsets(stbl: memoryview) -> array[int]:
@@ -224,27 +234,25 @@ def _chunk_offsets(stbl: memoryview) -> array[int]:
     return array("q", _table(stco, "I")) if stco is not None else array("q", _table(_need(stbl, b"co64"), "Q"))
 
 
-def _per_chunk(chunks: array[int], stsc: array[int]) -> Iterator[tuple[int, int]]:
-    """(offset, samples) of every chunk."""
-    firsts, counts = stsc[0::3], stsc[1::3]
+def _per_chunk(chunks: array[int], stsc: array[int]) -> array[int]:
+    """Samples of every chunk."""
+    firsts = stsc[0::3]
     if chunks and (not firsts or firsts[0] != 1):
         raise Unfit("chunks without samples")
-    for run, samples in enumerate(counts):
-        end = firsts[run + 1] - 1 if run + 1 < len(firsts) else len(chunks)
-        for chunk in range(firsts[run] - 1, min(end, len(chunks))):
-            yield chunks[chunk], samples
+    firsts.append(len(chunks) + 1)
+    runs = map(repeat, stsc[1::3], map(sub, firsts[1:], firsts))  # as many chunks as lie before the next run's first
+    return array("q", islice(chain.from_iterable(runs), len(chunks)))
 
 
 def _offsets(sizes: array[int], chunks: array[int], stsc: array[int]) -> array[int]:
-    offsets, at, count = array("q"), 0, len(sizes)
-    for start, samples in _per_chunk(chunks, stsc):
-        offset = start
-        for n in range(at, min(at + samples, count)):
-            offsets.append(offset)
-            offset += sizes[n]
-        at += samples
-        if at >= count:
-            break
+    """Where each sample lies. Laid end to end, samples begin at the sums of the sizes before them; each chunk is moved to its own place."""
+    count, samples = len(sizes), _per_chunk(chunks, stsc)
+    sums = array("q", accumulate(sizes, initial=0))
+    firsts = accumulate(samples, initial=0)
+    if sum(samples) > count:  # some tables have chunks to spare
+        firsts = map(min, firsts, repeat(count))
+    moves = map(sub, chunks, map(sums.__getitem__, firsts))
+    offsets = array("q", map(add, sums, islice(chain.from_iterable(map(repeat, moves, samples)), count)))
     if len(offsets) != count:
         raise Unfit("fewer chunks than samples")
     return offsets
@@ -258,7 +266,7 @@ def _raw_audio(
     if uniform != channels * bits // 8:
         raise Unfit("compressed audio described as raw")
     sizes, offsets, deltas, left = array("q"), array("q"), [], count
-    for start, samples in _per_chunk(chunks, stsc):
+    for start, samples in zip(chunks, _per_chunk(chunks, stsc), strict=True):
         for first in range(0, min(samples, left), PCM_PACKET):
             n = min(PCM_PACKET, samples - first, left - first)
             sizes.append(n * uniform)
@@ -289,8 +297,8 @@ def _shown_times(stbl: memoryview, dts: array[int]) -> array[int]:
         return array("q", dts)
     runs = _table(ctts, "II")
     # version 0 says unsigned, but writers of negative offsets that forgot the version are common and every player reads them as signed
-    shifts = chain.from_iterable(repeat(s - (1 << 32) if s >= 1 << 31 else s, n) for n, s in zip(runs[0::2], runs[1::2], strict=True))
-    pts = array("q", (t + s for t, s in zip(dts, shifts, strict=False)))
+    signed = array("i", runs[1::2].tobytes())
+    pts = array("q", map(add, dts, chain.from_iterable(map(repeat, signed, runs[0::2]))))
     if len(pts) != len(dts):
         raise Unfit("fewer offsets than samples")
     return pts

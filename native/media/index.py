@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -63,7 +64,9 @@ class Track:
 
     def shown_times(self) -> list[int]:
         """Ticks of the frames that a player shows, in order."""
-        return sorted(t for t in self.pts if self.shown(t))
+        times = sorted(self.pts)
+        until = len(times) if self.hidden_from is None else bisect_left(times, self.hidden_from)
+        return times[bisect_left(times, self.hidden_before) : until]
 
 
 @dataclass
@@ -288,7 +291,8 @@ def _span(track: Track, stream: av.stream.Stream) -> tuple[Fraction, Fraction | 
     """(first, end) of what is shown of a track, in seconds on the file's clock."""
     tb = track.time_base
     if track.pts:
-        shown = [t for t in track.pts if track.shown(t)] or list(track.pts)
+        before, until = track.hidden_before, track.hidden_from if track.hidden_from is not None else 1 << 62
+        shown = [t for t in track.pts if before <= t < until] or list(track.pts)
         if track.stream.kind == "audio" and track.pts[0] < track.hidden_before < shown[0]:
             # the edit begins within a packet
             return track.hidden_before * tb, (max(shown) + track.last) * tb
