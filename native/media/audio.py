@@ -34,6 +34,7 @@ HOLDS: dict[str, frozenset[str] | None] = {
     "webm": frozenset({"opus", "vorbis"}),
 }
 RUN_IN = 2  # packets decoded before the first one that is heard: overlap of transform codecs, bit reservoir of MP3
+FEW = 3  # packets of a sound that may be damaged, and one of a hundred more
 FADE_SECONDS = Fraction(3, 1000)  # at a join of foreign sounds; shorter clicks, longer is heard
 
 
@@ -179,10 +180,10 @@ def _samples(index: Index, track: Track | None, begin: Fraction, finish: Fractio
     tb = track.time_base
     first = max(0, bisect_right(track.pts, begin / tb) - 1 - RUN_IN)
     last = min(len(track.pts), bisect_left(track.pts, finish / tb) + 1)
-    decoder = _decoder(track)
+    using = decoder(track)
     mixer = AudioResampler(format="fltp", layout=made.layout, rate=made.rate)
     expected: int | None = None
-    for frame in _frames(index, track, decoder, first, last):
+    for frame in _frames(index, track, using, first, last):
         here = round((frame.pts * tb - begin) * made.rate) if frame.pts is not None else expected
         # decoders of some codecs jitter by a sample or two; a real hole is longer
         if expected is None or here is None or abs(here - expected) > made.rate // 50:
@@ -197,7 +198,8 @@ def _samples(index: Index, track: Track | None, begin: Fraction, finish: Fractio
             expected += mixed.samples
 
 
-def _decoder(track: Track) -> Any:
+def decoder(track: Track) -> Any:
+    """A decoder for a sound track. Raises CODEC_UNSUPPORTED."""
     if track.decoder is None:
         raise errors.CODEC_UNSUPPORTED(f"Sound of the kind {track.stream.codec} is not supported.")
     decoder: Any = CodecContext.create(track.decoder, "r")
@@ -211,11 +213,15 @@ def _decoder(track: Track) -> Any:
 
 
 def _frames(index: Index, track: Track, decoder: Any, first: int, last: int) -> Iterator[av.AudioFrame]:
+    damaged = 0
     for sample in packets.read(index, track, first, last):
         try:
             yield from decoder.decode(sample.packet(track))
         except av.error.FFmpegError:
-            continue  # a damaged packet is a moment of silence, not the end of the sound
+            # a damaged packet is a moment of silence, not the end of the sound; many of them are no sound at all
+            damaged += 1
+            if damaged > FEW + (last - first) // 100:
+                raise errors.SOURCE_UNREADABLE("The source is damaged: its sound cannot be decoded.") from None
     try:
         yield from decoder.decode(None)
     except av.error.FFmpegError:

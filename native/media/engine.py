@@ -26,7 +26,7 @@ def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable
     if reason := plan.disagreement([indexes[s.source].media for s in edit.segments]):
         raise plan.Disagreement(reason)
     path = room / f"output{mux.EXTENSIONS[edit.output.container]}"
-    planned = plan.make(edit, known)
+    planned, again = plan.make(edit, known), edit
     try:
         return _carry_out(planned, edit, known, path, report)
     except (pieces.NotCopyable, h264.Unsupported) as exc:
@@ -36,12 +36,13 @@ def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Callable
             raise _damaged() from exc
         reason = "some frames at the cut did not decode from the key frame before it"
     except errors.Problem as exc:
-        if exc.kind is not errors.VERIFY_FAILED or not planned.copies:
+        if exc.kind is not errors.VERIFY_FAILED or edit.mode == "encode":
             raise
         reason = "the copied result did not pass its checks"
+        again = edit.model_copy(update={"mode": "encode"})  # the sound as well
     path.unlink(missing_ok=True)
     try:
-        return _carry_out(plan.make(edit, known, force_encode=reason), edit, known, path, report)
+        return _carry_out(plan.make(edit, known, force_encode=reason), again, known, path, report)
     except pieces.Undecodable as exc:
         raise _damaged() from exc
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from array import array
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
 import av
 import imageio_ffmpeg
+import numpy as np
 
 from tests import clips
+
+SKETCH = 96  # pixels of a sketch's longer side
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class Frame:
     number: int  # read off the picture
     time: Fraction  # seconds from the start of the presentation
     digest: str
+    sketch: np.ndarray = field(compare=False, repr=False)  # every n-th pixel of every n-th line of its brightness
 
 
 def number_of(frame: av.VideoFrame) -> int:
@@ -49,12 +55,43 @@ def _frames(path: Path, _state: tuple[int, int, int], numbered: bool) -> tuple[F
         stream = container.streams.video[0]
         start = _start(container)
         for frame in container.decode(stream):
-            pixels = _visible(frame)
             assert frame.pts is not None
-            found.append(
-                Frame(number_of(frame) if numbered else 0, frame.pts * stream.time_base - start, hashlib.sha256(pixels).hexdigest())
-            )
+            time = frame.pts * stream.time_base - start
+            digest = hashlib.sha256(_visible(frame)).hexdigest()
+            found.append(Frame(number_of(frame) if numbered else 0, time, digest, sketch(luma(frame))))
     return tuple(found)
+
+
+def pictures(path: Path, wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """(place in the order, brightness in full size) of some of the frames shown."""
+    last = max(wanted, default=-1)
+    with av.open(str(path)) as container:
+        for place, frame in enumerate(container.decode(container.streams.video[0])):
+            if place in wanted:
+                yield place, luma(frame)
+            if place >= last:
+                break
+
+
+def lumas(path: Path, wanted: set[int]) -> dict[int, np.ndarray]:
+    """The same, all at once."""
+    return dict(pictures(path, wanted))
+
+
+def luma(frame: av.VideoFrame) -> np.ndarray:
+    """The brightness of a picture, 0 to 255 however deep it is."""
+    name = frame.format.name
+    if not name.startswith(("yuv", "gray", "nv12")):
+        return frame.to_ndarray(format="gray")
+    plane, depth = frame.planes[0], frame.format.components[0].bits
+    wide = np.uint8 if depth == 8 else np.dtype("<u2")
+    lines = np.frombuffer(plane, dtype=wide).reshape(-1, plane.line_size // np.dtype(wide).itemsize)[: plane.height, : plane.width]
+    return lines.copy() if depth == 8 else (lines >> (depth - 8)).astype(np.uint8)
+
+
+def sketch(picture: np.ndarray) -> np.ndarray:
+    step = max(1, max(picture.shape) // SKETCH)
+    return picture[::step, ::step].astype(np.float32)
 
 
 def _visible(frame: av.VideoFrame) -> bytes:
@@ -89,6 +126,40 @@ def samples(path: Path, track: int = 0) -> tuple[Fraction, int, array[float]]:
         return first, stream.rate, sound
 
 
+def heard(path: Path, rate: int, track: int = 0) -> tuple[int, np.ndarray]:
+    """(place of the first sample, mono samples at `rate` on the presentation's clock), gaps filled with silence."""
+    state = path.stat()
+    return _heard(path, (state.st_ino, state.st_size, state.st_mtime_ns), rate, track)
+
+
+@lru_cache(maxsize=32)
+def _heard(path: Path, _state: tuple[int, int, int], rate: int, track: int) -> tuple[int, np.ndarray]:
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[track]
+        start = _start(container)
+        runs: list[tuple[int, list[np.ndarray]]] = []  # where each begins, and what it holds
+        due = None
+        mixer = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+        for frame in container.decode(stream):
+            time = frame.pts * frame.time_base - start
+            if due is None or abs(time - due) > Fraction(1, 200):
+                if runs:
+                    runs[-1][1].extend(m.to_ndarray()[0] for m in mixer.resample(None))
+                    mixer = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+                runs.append((round(time * rate), []))
+            due = time + Fraction(frame.samples, frame.sample_rate)
+            runs[-1][1].extend(m.to_ndarray()[0] for m in mixer.resample(frame))
+        if not runs:
+            return 0, np.zeros(0, np.float32)
+        runs[-1][1].extend(m.to_ndarray()[0] for m in mixer.resample(None))
+    laid = [(at, np.concatenate(parts)) for at, parts in runs if parts]
+    first = min(at for at, _ in laid)
+    sound = np.zeros(max(at + len(part) for at, part in laid) - first, np.float32)
+    for at, part in laid:
+        sound[at - first : at - first + len(part)] = part
+    return first, sound
+
+
 def lag(source: Path, cut: Path, begin: Fraction, at: Fraction, reach: int = 96) -> int:
     """By how many samples the cut's sound at `at` seconds lags behind the source's at `begin + at`."""
     (a0, rate, a), (b0, _, b) = samples(source), samples(cut)
@@ -106,6 +177,6 @@ def strictly_decodes(path: Path) -> None:
     strict = ["-xerror", "-err_detect", "explode", "-i", str(path)]
     # in the file's own clock: in that of its mean rate, frames of a varying one would fall on the same tick
     timing = ["-fps_mode", "passthrough", "-enc_time_base", "demux"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *strict, *timing, "-f", "null", "-"]
+    command = [FFMPEG, "-v", "error", "-nostdin", *strict, *timing, "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), f"FFmpeg ended with {done.returncode} and said: {done.stderr[:300]}"

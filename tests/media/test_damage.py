@@ -13,7 +13,8 @@ from native.media import engine
 from native.media.edit import Edit, Segment
 from native.media.source import FileSource
 from native.media.timecode import parse
-from tests import frames
+from tests import clips, frames
+from tests.media import looking
 
 ROOT = Path(__file__).parents[2]
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
@@ -74,3 +75,24 @@ def test_key_frames_that_are_none_are_not_trusted(tmp_path):
 
     assert len(shown) == len(whole) == made.frames
     assert min(frames.psnr(luma, whole[n][1]) for n, (_, luma) in enumerate(shown)) > 30
+
+
+def test_copied_sound_that_does_not_decode_is_no_success(folder, tmp_path):
+    """Sound that was overwritten is refused, though nobody decodes what is copied; a single packet of it becomes silence."""
+    clip = clips.make(clips.H264["gop30"], folder)
+    with av.open(str(clip)) as file:
+        places = [(packet.pos, packet.size) for packet in file.demux(file.streams.audio[0]) if packet.size]
+    for spoilt, judged in ((places[40:41], "encoded"), (places[30:90], "source_unreadable")):
+        data = bytearray(clip.read_bytes())
+        for at, size in spoilt:
+            data[at : at + size] = b"\xff" * size
+        path = tmp_path / f"{len(spoilt)}.mp4"
+        path.write_bytes(data)
+        try:
+            with FileSource(path) as source:
+                made = engine.render(Edit(segments=(Segment(source=0, start=parse("0.5")),)), [source], tmp_path, lambda _done, _all: None)
+            what = "encoded" if made.encoded_frames == made.frames else "copied"
+            looking.strictly_decodes(made.path)
+        except errors.Problem as problem:
+            what = problem.code
+        assert what == judged
