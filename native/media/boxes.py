@@ -237,6 +237,9 @@ def _chunk_offsets(stbl: memoryview) -> array[int]:
 def _per_chunk(chunks: array[int], stsc: array[int]) -> array[int]:
     """Samples of every chunk."""
     firsts = stsc[0::3]
+    if any(number != 1 for number in set(stsc[2::3])):
+        # players leave out such samples, and what refers to them breaks
+        raise errors.SOURCE_UNREADABLE("The source's index is damaged: it names a description of samples that is not there.")
     if chunks and (not firsts or firsts[0] != 1):
         raise Unfit("chunks without samples")
     firsts.append(len(chunks) + 1)
