@@ -20,7 +20,6 @@ from native import errors
 from native.media import audio, codecs, demuxer, encode, extras, mux, packets, sandbox, stretches, subtitles, tags
 from native.media.codecs.base import Stitch
 from native.media.edit import Edit
-from native.media.index import Track
 from native.media.pieces import Coded, Encode, NotCopyable, Part, Primed, Undecodable
 from native.media.plan import Plan
 from native.media.promise import Promise
@@ -93,9 +92,9 @@ class _Writing:
         streams: list[tuple[Any, Any]] = []
         if self.first.track is not None:
             streams.append(self._picture(out))
-        sounds = self._sounds(out)
-        streams += sounds
         placed, container, warnings = self.stretches, self.job.container, self.plan.warnings
+        sounds = audio.streams(out, self.template, placed, container, warnings, anew=self.job.edit.mode == "encode")
+        streams += sounds
         streams += subtitles.streams(out, self.template, placed, container, warnings)
         streams += extras.attached(out, self.template, self.first.index, container, warnings)
         if self.first.track is not None:
@@ -240,44 +239,6 @@ class _Writing:
             yield packet
         if len(self.made) < len(shown) * ENOUGH:
             raise Undecodable
-
-    # the sound --------------------------------------------------------------------------------------------------------------------
-
-    def _sounds(self, out: OutputContainer) -> list[tuple[Any, Iterator[av.Packet]]]:
-        sources, parts = self.job.sources, self.plan.parts
-        count = max(len(sources[p.source].index.audio) for p in parts)
-        streams = []
-        for n in range(count):
-            tracks = [sound[n] if n < len(sound := sources[p.source].index.audio) else None for p in parts]
-            streams.append(self._sound(out, n, tracks))
-        return [s for s in streams if s is not None]
-
-    def _sound(self, out: OutputContainer, n: int, tracks: list[Track | None]) -> tuple[Any, Iterator[av.Packet]] | None:
-        container, known = self.job.container, [t for t in tracks if t is not None]
-        only = tracks[0]
-        if len(tracks) == 1 and only is not None and self.job.edit.mode != "encode" and audio.holds(container, only.stream.codec):
-            index, part = self.first.index, self.plan.parts[0]
-            run = audio.span(index, only, part.begin, part.begin + self.lengths[0], run_in=container in ("mp4", "mov"))
-            if run.first >= run.last:
-                self.plan.warnings.append(f"Sound track {n + 1} is silent in the range and was left out.")
-                return None
-            stream: Any = mux.copied(out, self.template.streams[only.stream.index])
-            stream.time_base = run.time_base
-            tags.name(stream, only.stream, self.job.container, self.plan.warnings)
-            return stream, audio.copied(run)
-        usable = [t for t in known if t.stream.codec != "unknown"]
-        if not usable:
-            self.plan.warnings.append(f"Sound track {n + 1} is of an unknown kind and was left out.")
-            return None
-        made = audio.form(usable, container)
-        if len(tracks) == 1 and self.job.edit.mode != "encode":
-            self.plan.warnings.append(f"{container.upper()} does not hold {usable[0].stream.codec} sound; it was encoded anew.")
-        stream = mux.encoded(out, made.codec, rate=made.rate, layout=made.layout)
-        stream.codec_context.bit_rate = made.bit_rate
-        stream.time_base = Fraction(1, made.rate)
-        tags.name(stream, usable[0].stream, self.job.container, self.plan.warnings)
-        heard = [t if t is not None and t.stream.codec != "unknown" else None for t in tracks]
-        return stream, audio.encoded(self.job.sources, self.plan.parts, heard, lengths=self.lengths, out=stream, made=made)
 
     def _promise(self, sounds: int) -> Promise:
         times, seams = array("q"), []

@@ -10,7 +10,7 @@ from pathlib import Path
 import av.error
 
 from native import errors
-from native.media import audio, encode, packets
+from native.media import encode, packets, samples
 from native.media.cut import Promise
 from native.media.edit import Edit
 from native.media.index import Index, Track, build
@@ -129,7 +129,7 @@ def _heard(index: Index, track: Track) -> bool:
     count = len(track.pts)
     starts = range(0, count, max(1, count)) if count <= SOUND else range(0, count - PIECE + 1, max(1, (count - PIECE) // PIECES))
     for first in starts:
-        decoder = audio.decoder(track)
+        decoder = samples.decoder(track)
         decoder.options = {"err_detect": "explode"}
         try:
             for sample in packets.read(index, track, first, count if count <= SOUND else first + PIECE):
