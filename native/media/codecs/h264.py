@@ -1,199 +1,289 @@
-"""H.264: packets copied between IDRs, frames at a cut encoded under the source's own parameter sets."""
+"""H.264: packets copied, after a cut behind a few frames that take the places of those they refer to, and all of them under one sequence
+parameter set, whichever sources they come from."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
-from statistics import median
-from typing import Any
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
-import av
-from av.codec.context import CodecContext
-from av.video.frame import PictureType
-
-from native.media import encode, h264, nal, packets, splice
+from native.media import nal
 from native.media.codecs import base
-from native.media.pieces import Coded, Copy, Encode, NotCopyable, Part, Piece, Undecodable
+from native.media.h264 import buffer, encoder, priming, sets, slices, target
+from native.media.h264.bits import Unsupported
+from native.media.h264.encoder import Encoder
+from native.media.h264.footage import Footage
+from native.media.h264.sets import Sets, Sps
+from native.media.h264.stream import Stream
+from native.media.pieces import Coded, Copy, Encode, NotCopyable, Part, Piece, Primed, Undecodable
 from native.media.splice import Source
 
-BEST, WORST = 12, 20  # the range of constant rate factors for frames at a cut
-# What x264 codes in the profiles that allow it.
-ENCODABLE = {f"yuv{j}{shape}p{depth}" for j in ("", "j") for shape in ("420", "422", "444") for depth in ("", "10le")}
+FOLLOWED = 256  # packets before a cut from which its reference buffer is followed: far more than one holds
+
+
+@dataclass(frozen=True)
+class Head(Encode):
+    """The frames between a cut and what is copied. Without `run` they go up to a clean start, perhaps for a `reason`."""
+
+    run: priming.Start | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Run(Primed):
+    """A primed run, with what is known of the source's buffer where it begins."""
+
+    start: priming.Start
+
+
+_footages: WeakKeyDictionary[Source, Footage] = WeakKeyDictionary()
+
+
+def footage_of(source: Source) -> Footage:
+    """The H.264 of a source, read once. Raises NotCopyable."""
+    if source not in _footages:
+        _footages[source] = Footage(source)
+    return _footages[source]
 
 
 class H264(base.Codec):
     def refusal(self, sources: Sequence[Source], container: str) -> str | None:
-        if any(nal.config(source.track.extradata) is None for source in sources if source.track is not None):
-            return "the source keeps its H.264 parameter sets in the stream only"
-        return super().refusal(sources, container)
+        del container
+        try:
+            _target([footage_of(source) for source in sources])
+        except (Unsupported, NotCopyable) as exc:
+            return str(exc)
+        return None
 
     def pieces(self, source: Source, low: int, high: int) -> tuple[Piece, ...]:
-        found = base.between_keys(source, low, high)
+        footage = footage_of(source)
+        # the first `end` packets are the first `end` frames shown
+        end = next((n for n in range(high, low, -1) if source.order.complete[n]), low)
+        head, first = _beginning(footage, low, end)
+        found: list[Piece] = [head] if head else []
+        if first < end:
+            clean = source.points.first_from(first, end)
+            copied = clean.row if clean else end
+            if first < copied:
+                assert head is not None
+                assert head.run is not None
+                found.append(Run(first, copied, head.run))
+            if copied < end:
+                found.append(Copy(copied, end))
+            if end < high:
+                found.append(_anew(footage, end, high))
+        else:
+            found = [_anew(footage, low, high)]
         if any(isinstance(piece, Encode) for piece in found):
-            _check_encodable(source)
-        return found
+            _check_encodable(footage)
+        return tuple(found)
 
     def stitch(self, parts: Sequence[Part], sources: Sequence[Source], container: str) -> base.Stitch:
-        return Stitch(parts, sources, container)
+        try:
+            return Stitch(parts, sources, container)
+        except Unsupported as exc:
+            raise NotCopyable(str(exc)) from exc
 
 
-def _check_encodable(source: Source) -> None:
-    """Raises NotCopyable when frames at a cut cannot be encoded under the source's own parameter sets."""
-    assert source.track is not None
-    found = nal.config(source.track.extradata)
-    assert found is not None
-    if len(found.sps) != 1:
-        raise NotCopyable("the source has several H.264 parameter sets")
-    try:
-        if reason := h264.refusal(h264.sps(found.sps[0])):
+def _target(footages: Sequence[Footage]) -> Sps:
+    """The one set for some sources, as near as can be to the first one's. Raises Unsupported."""
+    return target.choose([s for footage in footages for s in footage.sps])
+
+
+def _check_encodable(footage: Footage) -> None:
+    """Raises NotCopyable when frames at a cut cannot be encoded under the source's own parameter set."""
+    for s in footage.sps:
+        if reason := encoder.refusal(s, footage.track.stream.pixel_format):
             raise NotCopyable(reason)
-        for unit in found.pps:
-            h264.pps(unit)
-    except h264.Unsupported as exc:
-        raise NotCopyable(str(exc)) from exc
-    if source.track.stream.pixel_format not in ENCODABLE:
-        raise NotCopyable(f"{source.track.stream.pixel_format} pixels cannot be encoded in H.264 here")
+
+
+def _beginning(footage: Footage, low: int, end: int) -> tuple[Head | None, int]:
+    """What is encoded from rank `low` on, and the first packet that is copied; `end` when none is."""
+    points = footage.source.points
+    clean = points.first_from(low, end) if low < end else None
+    if clean is None and low >= end:
+        return None, end
+    if clean is not None and clean.rank == low:
+        return None, clean.row
+    reason = None
+    try:
+        if run := _run(footage, low, end):
+            return _anew(footage, low, run.row, run), run.row
+    except (Unsupported, NotCopyable) as exc:
+        reason = str(exc)
+    if clean is None:
+        return None, end
+    return _anew(footage, low, clean.rank, reason=reason), clean.row
+
+
+def _run(footage: Footage, low: int, end: int) -> priming.Start | None:
+    """The primed run after a cut, if there is one. Raises Unsupported, NotCopyable."""
+    order = footage.order
+    row = min(low, order.by_rank[low])
+    begin = max(footage.track.keys.rfind(1, 0, row + 1), row - FOLLOWED, 0)
+    pictures = ((picture, before) for _, _, picture, before in footage.followed(begin, end))
+    return priming.find(pictures, order, _target([footage]), low)
+
+
+def _anew(footage: Footage, low: int, high: int, run: priming.Start | None = None, reason: str | None = None) -> Head:
+    """The frames of ranks [low, high), encoded."""
+    order = footage.order
+    rows = order.by_rank[low:high]
+    end = order.times[high] if high < len(order.times) else order.times[-1] + 1
+    key = max(0, footage.track.keys.rfind(1, 0, min(rows) + 1))
+    return Head(key, 1 + max(rows), order.times[low], end, high - low, run, reason)
 
 
 class Stitch(base.Stitch):
     """Pictures of H.264 under one sequence parameter set."""
 
     def __init__(self, parts: Sequence[Part], sources: Sequence[Source], container: str) -> None:
-        track = sources[parts[0].source].track
-        assert track is not None
-        config = nal.config(track.extradata)
-        assert config is not None
-        self._boundary = self._prepare(parts, sources)
-        more = self._boundary.added if self._boundary else ()
-        record = nal.Config(config.sps, config.pps, config.width or 4, config.extension).with_pps(more).record()
-        super().__init__(sources, record, "avc1" if container in ("mp4", "mov") else "\0\0\0\0")
+        copied: dict[int, int] = {}
+        for part in parts:
+            copied[part.source] = copied.get(part.source, 0) + part.count(Copy)
+        # the source that most is copied of is the one that it is best not to touch
+        used = [footage_of(sources[n]) for n in sorted(copied, key=lambda n: -copied[n])]
+        chosen = _target(used)
+        self._whole: set[Footage] = set()  # what is copied bit for bit
+        own: dict[int, sets.Pps] = {}
+        for footage in used:
+            theirs = {p.id: replace(p, sps_id=chosen.id) for p in footage.sets.pps.values()}
+            if all(target.same_slices(s, chosen) for s in footage.sps) and all(own.get(n, p) == p for n, p in theirs.items()):
+                own |= theirs
+                self._whole.add(footage)
+        self._stream = Stream(chosen, own.values())
+        self._width = next((footage.width for footage in used if footage in self._whole and footage.width), 4)
+        for footage in used:
+            for p in footage.sets.pps.values():
+                self._stream.adopt(p, footage.sets.of(p.id)[1])
+        self._encoders: dict[Piece, Encoder] = {}
+        for part in parts:
+            self._prepare(footage_of(sources[part.source]), part)
+        self._known = Sets({chosen.id: chosen}, {p.id: p for p in self._stream.pps})
+        self._last_idr: int | None = None  # the idr_pic_id of the last picture
+        super().__init__(sources, self._record(used), "avc1" if container in ("mp4", "mov") else "\0\0\0\0")
+        reasons = dict.fromkeys(piece.reason for part in parts for piece in part.pieces if isinstance(piece, Head) and piece.reason)
+        self.warnings += [f"The frames from the cut to the next key frame were encoded anew: {reason}." for reason in reasons]
 
-    @staticmethod
-    def _prepare(parts: Sequence[Part], sources: Sequence[Source]) -> Boundary | None:
-        """The encoder of the frames at the cuts, its parameter set already known. None when no frame is encoded."""
-        pieces = [(p, piece) for p in parts for piece in p.pieces if isinstance(piece, Encode)]
-        if not pieces:
-            return None
-        part, piece = pieces[0]
-        source = sources[part.source]
-        boundary = Boundary(source, piece.key)
-        boundary.prepare(source, piece, part.times[bisect_left(part.times, piece.start) :])
-        return boundary
+    def _prepare(self, footage: Footage, part: Part) -> None:
+        """The encoders of a part; what parameter sets they need is known before anything is written."""
+        for piece in part.pieces:
+            if isinstance(piece, Head):
+                low = bisect_left(footage.order.times, piece.start)
+                self._encoders[piece] = made = Encoder(
+                    sps=self._stream.target,
+                    cabac=next(iter(footage.sets.pps.values())).cabac,
+                    pixel_format=footage.track.stream.pixel_format or "",
+                    qp=encoder.quantiser(footage.qp(low, low + piece.frames)),
+                    reorders=piece.run is not None and any(frame.kind == "B" for frame in piece.run.frames),
+                )
+                known = made.sets()
+                for p in known.pps.values():
+                    self._stream.adopt(p, known.of(p.id)[1])
 
-    def encoded(self, source: Source, piece: Encode, times: Sequence[int]) -> Iterator[Coded]:
-        assert self._boundary is not None
-        return self._boundary.encode(source, piece, times)
+    def _record(self, used: Sequence[Footage]) -> bytes:
+        """The decoder configuration; the sources' own bytes where they say the same."""
+        theirs = {unit for footage in used for unit in footage.units}
+        spellings = {sets.write_sps(sets.read_sps(unit)): unit for unit in theirs if unit[0] & 31 == sets.SPS}
+        spellings |= {sets.write_pps(sets.read_pps(unit)): unit for unit in theirs if unit[0] & 31 == sets.PPS}
+        s, chosen = sets.write_sps(self._stream.target), self._stream.target
+        extension = b""
+        if chosen.profile in sets.HIGH_PROFILES:
+            extension = bytes((0xFC | chosen.chroma, 0xF8 | chosen.luma_depth - 8, 0xF8 | chosen.chroma_depth - 8, 0))
+        pictures = tuple(spellings.get(unit, unit) for unit in map(sets.write_pps, self._stream.pps))
+        return nal.Config((spellings.get(s, s),), pictures, self._width, extension).record()
+
+    def order(self, part: Part) -> Iterator[int]:
+        assert part.track is not None
+        for piece in part.pieces:
+            if isinstance(piece, Head) and piece.run is not None:
+                yield from (part.track.pts[frame.row] for frame in piece.run.frames)
+            else:
+                yield from super().order(replace(part, pieces=(piece,)))
+
+    def pictures(self, part: Part) -> Iterator[Coded]:
+        try:
+            for n, picture in enumerate(super().pictures(part)):
+                yield self._told_apart(picture, begins=n == 0) if picture.key else picture
+                self._last_idr = self._last_idr if picture.key else None
+        except Unsupported as exc:
+            raise NotCopyable(str(exc)) from exc
+
+    def _told_apart(self, picture: Coded, *, begins: bool) -> Coded:
+        """An IDR picture that differs in its idr_pic_id from one right before it, as it must, and that lets all before it be shown."""
+        units = nal.prefixed(picture.data, self._width)
+        headers = [slices.read(unit, self._known) if unit[0] & 31 == slices.IDR else None for unit in units]
+        first = next((header for header in headers if header is not None), None)
+        if first is None:
+            return picture  # a recovery point, which a container calls a key frame
+        number = first.idr_pic_id
+        if number == self._last_idr:
+            number = 2 if number != 2 else 3  # most encoders only use 0 and 1, so the next one will not be the same again
+        self._last_idr = number
+        if number == first.idr_pic_id and not (begins and first.no_output):
+            return picture
+        changed = [
+            slices.write(replace(header, idr_pic_id=number, no_output=False), *self._known.of(header.pps_id), unit) if header else unit
+            for unit, header in zip(units, headers, strict=True)
+        ]
+        return replace(picture, data=nal.join(changed, self._width))
 
     def copied(self, source: Source, piece: Copy) -> Iterator[Coded]:
-        """A copied run, looked at while it passes: damaged packets and parameter sets that change on the way end the copy."""
-        track = source.track
-        assert track is not None
-        config = nal.config(track.extradata)
-        assert config is not None
-        known, width = {*config.sps, *config.pps}, config.width
-        for sample in packets.read(source.index, track, piece.first, piece.last):
-            data = sample.data
-            try:
-                kinds = nal.kinds(data, width) if width else {nal.SPS}
-            except nal.Broken as exc:
-                raise NotCopyable("some of its packets are damaged") from exc
-            if nal.SPS in kinds or nal.PPS in kinds:
-                units = splice.units_of(track, data)
-                if any(u[0] & 31 in (nal.SPS, nal.PPS) and u not in known for u in units):
-                    raise NotCopyable("its parameter sets change on the way")
-                kinds = {u[0] & 31 for u in units}
-                if not width:
-                    # start codes become lengths; the sets are in the file's header, and delimiters have no place in MP4
-                    data = nal.join([u for u in units if u[0] & 31 not in (nal.SPS, nal.PPS, nal.AUD)])
-            if not kinds & {1, 2, 5}:
-                raise NotCopyable("some of its packets are damaged")
+        footage = footage_of(source)
+        if footage not in self._whole:
+            yield from self._renumbered(footage, piece.first, piece.last, None, 0)
+            return
+        for sample in footage.samples(piece.first, piece.last):
+            kinds, data = footage.kinds(sample.data), sample.data
+            if footage.width != self._width or kinds & _NOT_IN_SAMPLES:
+                # lengths instead of start codes; the sets are in the file's header, and delimiters have no place in MP4
+                data = nal.join([u for u in footage.units_of(data) if u[0] & 31 not in _NOT_IN_SAMPLES], self._width)
             yield Coded(data, sample.pts, nal.IDR in kinds)
 
+    def primed(self, source: Source, piece: Primed) -> Iterator[Coded]:
+        assert isinstance(piece, Run)
+        return self._renumbered(footage_of(source), piece.first, piece.last, piece.start.state, piece.start.base)
 
-class Boundary:
-    """Encodes the frames at the cuts of H.264 sources under the source's own sequence parameter set."""
+    def _renumbered(self, footage: Footage, first: int, last: int, state: buffer.State | None, origin: int) -> Iterator[Coded]:
+        """Packets first … last-1 under other headers. `origin` is the order count that becomes 0."""
+        for sample, units, picture, _ in footage.followed(first, last, state):
+            if picture.idr:
+                origin = 0
+            keep = {kept.name for kept in picture.kept}
+            top = (picture.top - origin) * self._step(footage)
+            written = self._stream.write(units, picture, footage.sets, top=top, keep=keep, reference=picture.reference)
+            yield Coded(nal.join(written, self._width), sample.pts, picture.idr)
 
-    def __init__(self, source: Source, row: int) -> None:
-        """`row` is the key frame whose quality is to be matched."""
-        assert source.track is not None
-        found = nal.config(source.track.extradata)
-        assert found is not None
-        self._source, self._stream = source, source.track.stream
-        self._width = found.width or 4
-        self._sps = h264.sps(found.sps[0])
-        self._adopter = h264.Adopter(found.sps[0], found.pps)
-        self._cabac = h264.pps(found.pps[0]).cabac
-        self._crf = self._quality(found, row)
+    def _step(self, footage: Footage) -> int:
+        """What a source's order counts are multiplied by: type 2 counts non-references between the others, type 0 in twos."""
+        return 2 if footage.sps[0].poc_type > self._stream.target.poc_type else 1
 
-    @property
-    def added(self) -> tuple[bytes, ...]:
-        """The picture parameter sets that the encoded frames need beside the source's own."""
-        return tuple(self._adopter.added.values())
-
-    def prepare(self, source: Source, piece: Encode, times: Sequence[int]) -> None:
-        """Encodes the first frame, so that `added` is known before anything is written."""
-        if self.added:
-            return
-        first = Encode(piece.key, piece.last, piece.start, piece.end, 1)
-        for _ in self.encode(source, first, times[:1]):
-            pass
-
-    def encode(self, source: Source, piece: Encode, times: Sequence[int]) -> Iterator[Coded]:
-        """The piece's frames. Raises Undecodable, h264.Unsupported."""
-        assert source.track is not None
-        section, encoder = self._adopter.section(), self._encoder(source)
+    def encoded(self, source: Source, piece: Encode, times: Sequence[int]) -> Iterator[Coded]:
+        assert isinstance(piece, Head)
+        footage, run = footage_of(source), piece.run
+        low = bisect_left(footage.order.times, piece.start)
+        order, state, shown = footage.order, None, 0
+        places = {frame.row: n for n, frame in enumerate(run.frames)} if run else {}
+        kinds = {footage.track.pts[frame.row]: frame.kind for frame in run.frames} if run else {}
+        needed = {frame.row for frame in run.frames if frame.needed} if run else set[int]()
         made = 0
-        for frame in encode.frames(source, piece, times):
-            frame.pict_type = PictureType.NONE
-            frame.time_base = source.track.time_base
-            for packet in encoder.encode(frame):
-                made += 1
-                yield self._coded(section, packet)
-        for packet in encoder.encode(None):
+        for pts, units, known in self._encoders[piece].code(footage.frames(low, low + piece.frames), footage.track.time_base, kinds):
+            row = order.by_rank[low + bisect_left(times, pts)]
+            headers = [slices.read(unit, known) for unit in units]
+            state = state or buffer.start(known.of(headers[0].pps_id)[1])
+            picture, state = buffer.follow(state, row, headers, known)
+            if picture.idr:
+                shown = made
+            top, reference = 2 * (made - shown), picture.reference
+            if run:
+                top, reference = run.frames[places[row]].top * self._step(footage), priming.stays(run.frames, places[row])
+            keep = {kept.name for kept in picture.kept} | needed
+            written = self._stream.write(units, picture, known, top=top, keep=keep, reference=reference)
+            yield Coded(nal.join(written, self._width), pts, picture.idr)
             made += 1
-            yield self._coded(section, packet)
-        if made != len(times):
+        if made != piece.frames:
             raise Undecodable
 
-    def _coded(self, section: h264.Section, packet: av.Packet) -> Coded:
-        assert packet.pts is not None
-        units = section.picture(nal.annexb(bytes(packet)))
-        return Coded(nal.join(units, self._width), packet.pts, packet.is_keyframe)
 
-    def _encoder(self, source: Source) -> Any:
-        assert source.track is not None
-        stream = self._stream
-        encoder: Any = CodecContext.create("libx264", "w")
-        encoder.width, encoder.height, encoder.pix_fmt = stream.width, stream.height, stream.pixel_format
-        encoder.time_base = source.track.time_base
-        encoder.framerate = stream.frame_rate or Fraction(25)
-        encoder.thread_count = encode.THREADS
-        parameters = {
-            "keyint": "infinite",  # one IDR, at the start of the piece
-            "scenecut": "0",
-            "bframes": "0",  # so that decoding order is showing order and no reordering depth is needed
-            "ref": "1",  # fits every source's reference buffer
-            "weightp": "0",  # weights would have to be re-written
-            "cabac": "1" if self._cabac and self._sps.profile != 66 else "0",  # Baseline has none
-            "8x8dct": "1" if self._sps.profile in h264.HIGH_PROFILES else "0",  # nor have Baseline and Main this
-            "sliced-threads": "0",
-            "repeat-headers": "1",  # the sets come with the packets, where they are taken from
-            "rc-lookahead": "20",
-        }
-        encoder.options = {
-            "preset": "veryfast",
-            "crf": str(self._crf),
-            "x264-params": ":".join(f"{k}={v}" for k, v in parameters.items()),
-        }
-        return encoder
-
-    def _quality(self, found: nal.Config, row: int) -> int:
-        """The rate factor: a little better than the quantiser of the source's own I frame, within sane bounds."""
-        track = self._source.track
-        assert track is not None
-        sets = {p.id: p for p in map(h264.pps, found.pps)}
-        units = splice.units_of(track, packets.one(self._source.index, track, row).data)
-        seen = [h264.slice_qp(u, self._sps, sets) for u in units if u[0] & 31 in (1, 5)]
-        known = [qp for qp in seen if qp is not None]
-        return max(BEST, min(WORST, round(median(known)) - 2)) if known else 17
+_NOT_IN_SAMPLES = {nal.SPS, nal.PPS, nal.AUD}

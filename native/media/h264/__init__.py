@@ -1,41 +1,5 @@
 """H.264 headers: parameter sets and slices taken apart, followed through the reference buffer, and written again under other numbers."""
 
-from native.media.h264.adopting import (
-    HIGH_PROFILES,
-    Adopter,
-    Pps,
-    Reader,
-    Section,
-    Sps,
-    Unsupported,
-    Writer,
-    escape,
-    pps,
-    pps_with_ids,
-    read_slice,
-    refusal,
-    slice_qp,
-    sps,
-    unescape,
-    write_slice,
-)
+from native.media.h264.bits import Unsupported
 
-__all__ = [
-    "HIGH_PROFILES",
-    "Adopter",
-    "Pps",
-    "Reader",
-    "Section",
-    "Sps",
-    "Unsupported",
-    "Writer",
-    "escape",
-    "pps",
-    "pps_with_ids",
-    "read_slice",
-    "refusal",
-    "slice_qp",
-    "sps",
-    "unescape",
-    "write_slice",
-]
+__all__ = ["Unsupported"]

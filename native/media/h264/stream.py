@@ -30,30 +30,28 @@ class Stream:
     def __init__(self, target: Sps, own: Iterable[Pps] = ()) -> None:
         self.target = target
         self._numbers = Numbering(target)
-        self._added: dict[tuple[str, str], Pps] = {}
-        self._taken: set[int] = set()
-        for p in own:
-            self._taken.add(p.id)
-            self._added.setdefault((p.body, p.extension), p)
+        self._own = {p.id: p for p in own}
+        self._adopted: dict[tuple[str, str], Pps] = {(p.body, p.extension): p for p in self._own.values()}
 
     @property
-    def added(self) -> list[Pps]:
-        """The picture sets of everything that was adopted."""
-        return list(self._added.values())
+    def pps(self) -> list[Pps]:
+        """All picture sets that slices of this stream use."""
+        own = list(self._own.values())
+        return own + [p for p in self._adopted.values() if p.id not in self._own]
 
     def adopt(self, p: Pps, s: Sps) -> Pps:
-        """A picture set of the sequence set `s`, under a free id and for the target. Raises Unsupported."""
+        """A picture set of the sequence set `s` for the target, under a free id. Raises Unsupported."""
         if s.scaling != self.target.scaling:
             if s.scaling:
                 raise Unsupported("the sources have different scaling matrices")
             p = sets.flattened(p, s.chroma)
-        found = self._added.get((p.body, p.extension))
+        found = self._adopted.get((p.body, p.extension))
         if found is None:
-            free = next((n for n in range(256) if n not in self._taken), None)
+            taken = {known.id for known in self.pps}
+            free = next((n for n in range(256) if n not in taken), None)
             if free is None:
                 raise Unsupported("it has too many picture parameter sets")
-            self._taken.add(free)
-            found = self._added[p.body, p.extension] = replace(p, id=free, sps_id=self.target.id)
+            found = self._adopted[p.body, p.extension] = replace(p, id=free, sps_id=self.target.id)
         return found
 
     def write(
