@@ -36,7 +36,7 @@ def main() -> int:
         outcomes: list[Outcome] = []
         race = Race(machine(), time.strftime("%Y-%m-%d"), given.quick, given.runs, here.packages.versions())
         for name in given.only or ROWS:
-            outcomes.append(row.run(ROWS[name](here), given.runs, given.data, _say))
+            outcomes.append(row.run(ROWS[name](here), given.runs, given.data, _say, judged=not given.quick))
             print(chart.table(outcomes[-1]), flush=True)
             race = Race(race.machine, race.date, race.quick, race.runs, race.versions, tuple(outcomes))
             if given.save:
@@ -50,7 +50,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nve bench cut", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", action="append", choices=list(ROWS), metavar="NAME", help=f"one row, again for more: {', '.join(ROWS)}")
     parser.add_argument("--runs", type=int, default=int(os.environ.get("NVE_BENCH_RUNS", RUNS)), help="how often each contestant runs")
-    parser.add_argument("--quick", action="store_true", help="small pictures and short clips: to see that it works, not to measure")
+    parser.add_argument(
+        "--quick", action="store_true", help="small pictures and short clips: what outputs show is judged, what they cost is not"
+    )
     parser.add_argument("--save", type=Path, metavar="FILE", help="store the results as JSON (bench.race.chart draws them)")
     parser.add_argument("--data", type=Path, default=ROOT / ".nve/bench", metavar="DIR", help="where clips, peers and the store are kept")
     return parser.parse_args()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -93,8 +93,10 @@ class Row:
     headline: Measure = "cpu_seconds"
 
 
-def run(row: Row, runs: int, folder: Path, say: Callable[[str], None]) -> Outcome:
-    """All contestants one after the other, `runs` times; the outputs of the first time are looked at."""
+def run(row: Row, runs: int, folder: Path, say: Callable[[str], None], *, judged: bool = True) -> Outcome:
+    """All contestants one after the other, `runs` times; the outputs of the first time are looked at.
+
+    What outputs show is always judged, what they cost only where the clips are those that the bounds are meant for."""
     samples: dict[str, list[Sample]] = {it.name: [] for it in row.contestants}
     seen: dict[str, Seen] = {}
     failed = {it.name: it.absent for it in row.contestants if it.absent}
@@ -117,9 +119,12 @@ def run(row: Row, runs: int, folder: Path, say: Callable[[str], None]) -> Outcom
     entries = tuple(Entry(name, tuple(them), seen.get(name), failed.get(name)) for name, them in samples.items())
     known = {entry.name: entry for entry in entries}
     shown = seen.get(row.contestants[0].name)
+    verdicts = [bound.judge(known) for bound in row.bounds]
+    if not judged:
+        verdicts = [replace(it, holds=None) for it in verdicts]
     right, words = shown is not None and shown.right, shown.words if shown else "no output"
     exact = Verdict("shows what was asked for", None, "exactly", right, words)
-    return Outcome(row.name, row.title, row.headline, entries, (exact, *(bound.judge(known) for bound in row.bounds)))
+    return Outcome(row.name, row.title, row.headline, entries, (exact, *verdicts))
 
 
 def _look(row: Row, output: Path) -> Seen:

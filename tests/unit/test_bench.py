@@ -126,6 +126,14 @@ def test_speed_without_the_right_frames_is_a_miss(tmp_path):
     assert [entry.seen.right for entry in outcome.entries] == [False, True]
 
 
+def test_a_quick_run_judges_what_is_shown_and_not_what_it_costs(tmp_path):
+    """Short clips are not what the bounds are meant for."""
+    made = Row("one", "a row", [contestant("nve")[0]], lambda _: Seen(True, "looked"), (AtMost("frames", lambda _: 9, 1),))
+
+    assert not row.run(made, 1, tmp_path, lambda _: None).holds
+    assert row.run(made, 1, tmp_path, lambda _: None, judged=False).holds
+
+
 def test_who_fails_is_said_and_does_not_run_again(tmp_path):
     """The row goes on without it."""
 
