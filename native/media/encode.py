@@ -73,7 +73,7 @@ def _pictures(source: Source, first: int, last: int) -> Iterator[av.VideoFrame]:
     track = source.track
     assert track is not None
     # A frame that decodes with errors would be encoded as a picture that nobody has ever seen.
-    decoder = video_decoder(track, err_detect="explode") if not track.unreliable else video_decoder(track)
+    decoder = video_decoder(track, err_detect="explode") if _strict(track) else video_decoder(track)
     for sample in packets.read(source.index, track, first, last):
         yield from _decode(decoder, sample.packet(track), track, track.pts[first])
     yield from _decode(decoder, None, track, track.pts[first])
@@ -84,12 +84,17 @@ def _decode(decoder: Any, packet: av.Packet | None, track: index.Track, begin: i
     tick `begin`, where decoding starts, may refer to pictures that were never read."""
     try:
         for frame in decoder.decode(packet):
-            if frame.is_corrupt and not track.unreliable and frame.pts is not None and frame.pts >= begin:
+            if frame.is_corrupt and _strict(track) and frame.pts is not None and frame.pts >= begin:
                 raise Undecodable
             yield frame
     except av.error.FFmpegError:
-        if not track.unreliable:
+        if _strict(track):
             raise Undecodable from None
+
+
+def _strict(track: index.Track) -> bool:
+    """Is an error of the decoder damage? Where times or key frames cannot be trusted, decoding may have begun at a wrong place."""
+    return not track.unreliable or track.unreliable == index.ORDERLESS
 
 
 def video_decoder(track: index.Track, **options: str) -> Any:
