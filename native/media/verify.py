@@ -19,6 +19,7 @@ from native.media.source import Blocks, FileSource
 
 AFTER = 12  # packets decoded after a seam: more than any decoder's reordering
 LONGEST = 1200  # packets decoded at most before a seam
+SMALL = 100_000_000  # pixels of an output that is decoded whole, 48 frames of 1080p: two tenths of a second
 SOUND = 2000  # packets of a sound track that are all decoded: 40 s of AAC, a tenth of a second of work
 PIECE, PIECES = 100, 10  # of a longer one
 
@@ -146,7 +147,7 @@ def _leans(track: Track) -> bool:
 
 
 def _decodes(index: Index, track: Track, promise: Promise) -> None:
-    """The first and the last group of pictures and the surroundings of every seam, decoded without mercy."""
+    """The first and the last group of pictures and the surroundings of every seam, or all of a small output, decoded without mercy."""
     for first, last in _windows(track, promise):
         decoder = encode.video_decoder(track, err_detect="explode")
         count = 0
@@ -174,6 +175,8 @@ def _windows(track: Track, promise: Promise) -> list[tuple[int, int]]:
     shown = [n for n in by_time if track.shown(track.pts[n])]
     ticks = {t: n for n, t in enumerate(promise.times)}
     rows = [shown[ticks[seam]] for seam in promise.seams if seam in ticks]
+    if count * (track.stream.width or 0) * (track.stream.height or 0) <= SMALL:
+        return [(0, count)]
     windows = [(0, min(count, AFTER)), (max(0, track.keys.rfind(1)), count)]
     for row in rows:
         if row:
