@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 import socket
 import struct
 import threading
@@ -37,6 +38,11 @@ FAULTS = frozenset(
         errors.VERIFY_FAILED,
     )
 )
+
+
+# Python reads "1e999999999" as a fraction for as long as it takes, so what a worker calls a fraction is looked at first.
+FRACTION = re.compile(r"-?\d{1,40}(/\d{1,40})?", re.ASCII)
+FRACTIONS = {"time_base", "start", "duration", "frame_rate", "sample_aspect"}
 
 
 class Kind(enum.IntEnum):
@@ -140,6 +146,18 @@ def document(payload: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Broken("not a JSON object")
     return value
+
+
+def look_at_fractions(value: Any) -> None:
+    """Raises ValueError where a JSON value has a fraction that would take for ever to read."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name in FRACTIONS and isinstance(inner, str) and not FRACTION.fullmatch(inner):
+                raise ValueError(name)
+            look_at_fractions(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            look_at_fractions(inner)
 
 
 def problem(payload: bytes) -> errors.Problem:

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from array import array
-from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
@@ -23,73 +20,16 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from native import errors
-from native.media import boxes, damage, demuxer, matroska
+from native.media import boxes, damage, demuxer, matroska, sidecar
 from native.media.info import MediaInfo, Stream, StreamKind
 from native.media.source import Blocks, Readable
+from native.media.tracks import MAX_PACKETS, Index, Track
 
-MAX_PACKETS = 8_000_000
+__all__ = ["Index", "Track", "build", "facts", "keyframes", "of", "offer", "worth_keeping"]
+MAX_OFFERED = 1024  # sources of one session
+
 ORDERLESS = "AVI does not say in which order frames are shown"
 _KINDS: dict[str, StreamKind] = {"video": "video", "audio": "audio", "subtitle": "subtitle", "data": "data", "attachment": "attachment"}
-
-
-@dataclass
-class Track:
-    """The packets of one stream in decoding order."""
-
-    stream: Stream
-    extradata: bytes
-    decoder: str | None  # libavcodec's name of what decodes it
-    pts: array[int] = field(default_factory=lambda: array("q"))
-    dts: array[int] = field(default_factory=lambda: array("q"))
-    sizes: array[int] = field(default_factory=lambda: array("q"))
-    offsets: array[int] | None = None  # None: only the demuxer knows
-    keys: bytearray = field(default_factory=bytearray)
-    last: int = 0  # ticks that the last packet lasts
-    hidden_before: int = -(1 << 62)
-    hidden_from: int | None = None
-    unreliable: str | None = None  # why the times cannot be trusted
-    lengths: array[int] = field(default_factory=lambda: array("q"))  # of subtitles: ticks that each packet lasts
-
-    @property
-    def time_base(self) -> Fraction:
-        return self.stream.time_base
-
-    def shown(self, pts: int) -> bool:
-        return pts >= self.hidden_before and (self.hidden_from is None or pts < self.hidden_from)
-
-    def last_shown(self, latest: int) -> int:
-        """Ticks that the frame shown last, at `latest`, stays. The edit list knows best; the tables only know the packet decoded last."""
-        left = self.hidden_from - latest if self.hidden_from is not None else 0
-        return left if 0 < left <= max(3 * self.last, 1) else max(self.last, 0)
-
-    def shown_times(self) -> list[int]:
-        """Ticks of the frames that a player shows, in order."""
-        times = sorted(self.pts)
-        until = len(times) if self.hidden_from is None else bisect_left(times, self.hidden_from)
-        return times[bisect_left(times, self.hidden_before) : until]
-
-
-@dataclass
-class Index:
-    """One source: what it is, and its packets by stream number."""
-
-    blocks: Blocks
-    kind: demuxer.Format
-    media: MediaInfo
-    tracks: dict[int, Track]
-
-    @property
-    def start(self) -> Fraction:
-        return self.media.start
-
-    @property
-    def video(self) -> Track | None:
-        stream = self.media.video
-        return self.tracks.get(stream.index) if stream else None
-
-    @property
-    def audio(self) -> list[Track]:
-        return [self.tracks[s.index] for s in self.media.audio if s.index in self.tracks and len(self.tracks[s.index].pts)]
 
 
 def build(blocks: Blocks) -> Index:
@@ -112,16 +52,45 @@ def build(blocks: Blocks) -> Index:
 
 _known: OrderedDict[int, Index] = OrderedDict()
 KEPT = 64  # indexes remembered; one of a long film takes 30 MB
+_offered: OrderedDict[int, tuple[Readable, Readable]] = OrderedDict()
+
+
+def offer(source: Readable, kept: Readable) -> None:
+    """Say what is kept as the index of a source. It is read, and judged, when the index is wanted."""
+    _offered[id(source)] = (source, kept)
+    while len(_offered) > MAX_OFFERED:
+        _offered.popitem(last=False)
 
 
 def of(source: Readable, blocks: Blocks | None = None) -> Index:
-    """The index of a source object, built once; from `blocks` of it that were read already, if there are any."""
-    found = _known.get(id(source))
-    if found is None or found.blocks.source is not source:
-        found = _known[id(source)] = build(blocks or Blocks(source))
-        while len(_known) > KEPT:
-            _known.popitem(last=False)
+    """The index of a source object, made once: from what was kept of it, else from the source, of which `blocks` may have been read."""
+    if (found := _remembered(source)) is not None:
+        return found
+    found = _known[id(source)] = _kept(source) or build(blocks or Blocks(source))
+    while len(_known) > KEPT:
+        _known.popitem(last=False)
     return found
+
+
+def worth_keeping(source: Readable) -> bytes | None:
+    """The index of a source as bytes to offer the next time; None when none was made, or from nothing but such bytes."""
+    found = _remembered(source)
+    return sidecar.pack(found) if found is not None and not found.kept else None
+
+
+def _remembered(source: Readable) -> Index | None:
+    found = _known.get(id(source))
+    return found if found is not None and found.blocks.source is source else None
+
+
+def _kept(source: Readable) -> Index | None:
+    of_which, kept = _offered.pop(id(source), (None, None))
+    if kept is None or of_which is not source:
+        return None
+    try:
+        return sidecar.unpack(kept.read(0, kept.size), Blocks(source))
+    except sidecar.Broken:
+        return None
 
 
 def keyframes(source: Readable) -> list[Fraction]:
@@ -136,9 +105,10 @@ def keyframes(source: Readable) -> list[Fraction]:
 
 def facts(source: Readable) -> MediaInfo:
     """What a source is, from its header alone where that says enough. Raises what `build` raises."""
-    known = _known.get(id(source))
-    if known is not None and known.blocks.source is source:
+    if (known := _remembered(source)) is not None:
         return known.media
+    if id(source) in _offered:
+        return of(source).media
     blocks = Blocks(source)
     kind = demuxer.format_of(blocks)
     if kind.demuxer == "mov":

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import selectors
 import signal
 import socket
@@ -25,6 +24,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +37,14 @@ from native.media.channel import Kind
 from native.media.edit import Edit
 from native.media.info import MediaInfo
 from native.media.made import Made
-from native.media.source import Readable
+from native.media.source import Held, Readable
 
 logger = logging.getLogger("media")
 
+MAX_INDEX = 64 << 20  # bytes of what is kept of one source
 BURIAL_SECONDS = 0.2  # a worker that hung up has ended or is about to
 CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL, -signal.SIGTRAP}
 EXHAUSTED = {-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGXFSZ}  # a SIGKILL that is not ours is the kernel's, out of memory
-
-# Python reads "1e999999999" as a fraction for as long as it takes, so what a worker calls a fraction is looked at first.
-_FRACTION = re.compile(r"-?\d{1,40}(/\d{1,40})?", re.ASCII)
-_FRACTIONS = {"time_base", "start", "duration", "frame_rate", "sample_aspect"}
 
 
 class Killed(Exception):
@@ -138,17 +135,30 @@ def open(
     room: Path,
     limits: Limits | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    indexes: Sequence[bytes | None] = (),
 ) -> Session:
-    """A session on `sources`, whose results are files in `room`. `on_progress` gets frames made and frames in all."""
-    return Session(sources, room, limits or Limits(), on_progress or (lambda _frames, _total: None))
+    """A session on `sources`, whose results are files in `room`. `on_progress` gets frames made and frames in all.
+
+    `indexes` are what `Session.index` gave for these very sources at another time.
+    """
+    return Session(sources, room, limits or Limits(), on_progress or (lambda _frames, _total: None), indexes)
 
 
 class Session:
     """One worker at work on some sources. One call at a time; `kill` at any time."""
 
-    def __init__(self, sources: Sequence[Readable], room: Path, limits: Limits, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Readable],
+        room: Path,
+        limits: Limits,
+        on_progress: Callable[[int, int], None],
+        indexes: Sequence[bytes | None],
+    ) -> None:
         self._sources = list(sources)
-        self._sizes = [source.size for source in sources]
+        kept = [Held(one or b"") for one, _ in zip_longest(indexes, sources)]
+        self._readable: list[Readable] = [*self._sources, *kept]  # by the numbers that a worker reads them by
+        self._sizes = [source.size for source in self._readable]
         self._room = room.resolve()
         self._limits = limits
         self._on_progress = on_progress
@@ -157,7 +167,7 @@ class Session:
         self._killed = False
         self._post: _Post | None = None
         self._state = threading.Lock()
-        self._ahead = Ahead(self._sources)
+        self._ahead = Ahead(self._readable)
 
     def __enter__(self) -> Session:
         post = _post()
@@ -166,7 +176,8 @@ class Session:
         try:
             cpu = self._limits.cpu_seconds or int(self._limits.deadline_seconds * (os.cpu_count() or 1)) + 1
             limits = {"memory_bytes": self._limits.memory_bytes, "cpu_seconds": cpu, "output_bytes": self._limits.output_bytes}
-            confined = self._ask({"call": "open", "limits": limits, "room": str(self._room), "sizes": self._sizes})
+            sizes = {"sizes": self._sizes[: len(self._sources)], "indexes": self._sizes[len(self._sources) :]}
+            confined = self._ask({"call": "open", "limits": limits, "room": str(self._room), **sizes})
             _say_once(confined.get("missing"))
         except BaseException:
             self.close()
@@ -191,7 +202,7 @@ class Session:
     def keyframes(self, source: int) -> list[Fraction]:
         """The times, in seconds, at which a picture of the source can be decoded without those before it."""
         times = self._ask({"call": "keyframes", "source": source}).get("keyframes")
-        if not isinstance(times, list) or not all(isinstance(time, str) and _FRACTION.fullmatch(time) for time in times):
+        if not isinstance(times, list) or not all(isinstance(time, str) and channel.FRACTION.fullmatch(time) for time in times):
             raise self._broken("keyframes")
         return [Fraction(time) for time in times]
 
@@ -204,6 +215,27 @@ class Session:
         """Check the file against what the edit promises. Raises VERIFY_FAILED."""
         self._ask({"call": "verify", "made": made.model_dump(mode="json"), "edit": edit.model_dump(mode="json")})
         self._ours(made)
+
+    def index(self, source: int) -> bytes | None:
+        """The index of a source as bytes to offer the next time; None when what was offered did, or none was made yet. They are the
+        worker's, so nobody else's sources may depend on them."""
+        path = self._room / f"index-{source}"
+        size = self._ask({"call": "index", "source": source, "file": path.name}).get("size")
+        if not isinstance(size, int) or not 0 <= size <= MAX_INDEX:
+            raise self._broken("index")
+        if not size:
+            return None
+        try:
+            found = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(found, "rb") as file:
+                seen = os.fstat(found)
+                data = file.read(size + 1) if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1 else b""
+            path.unlink()
+        except OSError as exc:
+            raise self._broken("an index that is not there") from exc
+        if len(data) != size:
+            raise self._broken("an index of another size")
+        return data
 
     def kill(self) -> None:
         """End the worker and what it started, at once. The call that runs, and every later one, raises `Killed`."""
@@ -290,7 +322,7 @@ class Session:
         """The bytes asked for, which may be on their way already."""
         coming = self._ahead.take(source, offset, length)
         if coming is None:
-            return self._sources[source].read(offset, length)
+            return self._readable[source].read(offset, length)
         if not wait([coming], self._left()).done:
             raise _Late
         return coming.result()
@@ -343,7 +375,7 @@ class Session:
     def _believe(self, model: Any, value: Any) -> Any:
         """A worker's answer as a value of ours, if it can be one."""
         try:
-            _look_at_fractions(value)
+            channel.look_at_fractions(value)
             return model.model_validate(value)
         except (ValidationError, ValueError, ZeroDivisionError, RecursionError) as exc:
             raise self._broken(f"{model.__name__}: {type(exc).__name__}") from exc
@@ -357,17 +389,6 @@ class Session:
         if made.path.parent != self._room or not stat.S_ISREG(seen.st_mode) or seen.st_nlink != 1 or seen.st_size != made.size:
             raise self._broken("a result that is not in the room")
         return made
-
-
-def _look_at_fractions(value: Any) -> None:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if name in _FRACTIONS and isinstance(inner, str) and not _FRACTION.fullmatch(inner):
-                raise ValueError(name)
-            _look_at_fractions(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _look_at_fractions(inner)
 
 
 _said: set[str] = set()

@@ -67,6 +67,17 @@ class FileSource:
         self.close()
 
 
+class Held:
+    """Bytes in memory as a source."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._data[offset : offset + length]
+
+
 @dataclass(frozen=True)
 class Patch:
     """What is read in place of bytes [start, end) of a source: `data`, and zeros up to the end."""

@@ -93,12 +93,17 @@ class Desk:
         self._probe, self._keyframes, self._verify = probe.probe, index.keyframes, verify.verify
         self._render, self._conform, self._disagreement = engine.render, conform.render, plan.Disagreement
         self._edit, self._made_of = edit.Edit, made.Made
+        self._offer, self._worth_keeping = index.offer, index.worth_keeping
         self._reported = 0.0
 
     def open(self, opening: dict[str, Any]) -> None:
         """Take over the sources and the room."""
         self._room = Path(opening["room"])
         self._sources = [channel.Remote(number, size, self._end.read, self._end.expect) for number, size in enumerate(opening["sizes"])]
+        # what is kept of them beside them is read like a source, by the numbers after theirs
+        for number, (source, size) in enumerate(zip(self._sources, opening["indexes"], strict=True), len(self._sources)):
+            if size:
+                self._offer(source, channel.Remote(number, size, self._end.read))
         os.environ["TMPDIR"] = str(self._room)
 
     def report(self, frames: int, total: int) -> None:
@@ -121,6 +126,11 @@ class Desk:
             case "verify":
                 self._verify(self._made_of.model_validate(call["made"]), self._edit.model_validate(call["edit"]))
                 return {}
+            case "index":
+                kept = self._worth_keeping(self._sources[call["source"]])
+                if kept is not None:
+                    (self._room / call["file"]).write_bytes(kept)
+                return {"size": len(kept) if kept is not None else 0}
             case other:
                 raise ValueError(other)
 
