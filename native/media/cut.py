@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -45,7 +45,7 @@ class Job:
 
     def run(self) -> Promise:
         """Writes the file. Raises Undecodable or NotCopyable when the plan does not hold, and the problems of the sources."""
-        first = self.sources[self.plan.parts[0].source]
+        first = self.sources[self.plan.parts[0].sound]
         with demuxer.open_(first.index.blocks, first.index.kind) as template:
             return _Writing(self, template).run()
 
@@ -53,7 +53,9 @@ class Job:
 class _Writing:
     def __init__(self, job: Job, template: Any) -> None:
         self.job, self.plan, self.template = job, job.plan, template
-        self.first = job.sources[job.plan.parts[0].source]
+        self.first = job.sources[job.plan.parts[0].sound]
+        # what pictures that were conformed are like, and one that was not, if there is any
+        self.shown = job.sources[next((p for p in job.plan.parts if p.heard is None), job.plan.parts[0]).source]
         self.done = 0
         self.guessed = any(p.track is not None and p.track.unreliable for p in job.plan.parts)
         self.made = array("q")  # ticks of the frames that a guess about the source turned into
@@ -74,7 +76,7 @@ class _Writing:
     def run(self) -> Promise:
         job, plan = self.job, self.plan
         rates = [t.stream.sample_rate or 0 for t in self.first.index.audio]
-        out = mux.create(job.path, job.container, [self.time_base.denominator if self.first.track else 0, *rates])
+        out = mux.create(job.path, job.container, [self.time_base.denominator if self.shown.track else 0, *rates])
         try:
             sounds = self._write(out)
         except (av.error.FFmpegError, mux.Refused) as exc:
@@ -90,15 +92,15 @@ class _Writing:
     def _write(self, out: OutputContainer) -> int:
         """Everything into the file, to its last byte. Returns how many sound tracks it has."""
         streams: list[tuple[Any, Any]] = []
-        if self.first.track is not None:
+        if self.shown.track is not None:
             streams.append(self._picture(out))
         placed, container, warnings = self.stretches, self.job.container, self.plan.warnings
         sounds = audio.streams(out, self.template, placed, container, warnings, anew=self.job.edit.mode == "encode")
         streams += sounds
         streams += subtitles.streams(out, self.template, placed, container, warnings)
         streams += extras.attached(out, self.template, self.first.index, container, warnings)
-        if self.first.track is not None:
-            extras.turn(streams[0][0], self.first.track.stream, container, warnings)
+        if self.shown.track is not None:
+            extras.turn(streams[0][0], self.shown.track.stream, container, warnings)
             extras.label(streams[0][0], placed, container, warnings)
         extras.describe(out, self.template, placed, container, warnings)
         for packet in mux.interleaved(streams):
@@ -134,11 +136,13 @@ class _Writing:
         return self._encoded_picture(out)
 
     def _copied_picture(self, out: OutputContainer) -> tuple[Any, Iterator[av.Packet]]:
-        track = self.first.track
+        track = self.shown.track
         assert track is not None
         stitch = codecs.of(track.stream.codec).stitch(self.plan.parts, self.job.sources, self.job.container)
         self.plan.warnings += stitch.warnings
-        stream: Any = mux.copied(out, self.template.streams[track.stream.index], opaque=True)
+        index = self.shown.index
+        with nullcontext(self.template) if index is self.first.index else demuxer.open_(index.blocks, index.kind) as template:
+            stream: Any = mux.copied(out, template.streams[track.stream.index], opaque=True)
         if (rate := self._steady_rate()) is not None:
             # Matroska says only so how long the last frame lasts
             stream.codec_context.framerate = rate
@@ -194,7 +198,7 @@ class _Writing:
         self.job.report(min(self.done, self.plan.frames), self.plan.frames)
 
     def _encoded_picture(self, out: OutputContainer) -> tuple[Any, Iterator[av.Packet]]:
-        track = self.first.track
+        track = self.shown.track
         assert track is not None
         facts, target = track.stream, encode.target(track.stream, self.job.container)
         stream: Any = mux.encoded(out, target.codec, rate=facts.frame_rate or Fraction(25))

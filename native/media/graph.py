@@ -1,4 +1,4 @@
-"""FFmpeg's command for joining clips that disagree: one filter graph, built with ffmpeg-python from numbers of ours only.
+"""FFmpeg's command for conforming pictures: one filter graph, built with ffmpeg-python from numbers of ours only.
 
 No text of a user or of a source gets in here: ffmpeg-python does not escape everything that FFmpeg unescapes.
 """
@@ -7,31 +7,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import accumulate
 from math import ceil
 from typing import Any
 
 import ffmpeg
 
-from native.media import demuxer
-from native.media.clips import HDR, Clip, Target, matrix_of
+from native.media import demuxer, encode
+from native.media.clips import HDR, Clip, Target, colours, turn
+from native.media.info import Stream
 from native.media.inputs import Input
 
 WHITELIST = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}  # the names that one demuxer goes by
+SCALING = "bicubic+accurate_rnd+full_chroma_int"
+KEY_SECONDS = 5  # players seek by key frames, and the next cut encodes what lies before one
+PAPER = 203  # cd/m²: what ITU-R BT.2408 calls the white of paper
+QUARTERS = {0: (), 1: (("transpose", "clock"),), 2: (("hflip",), ("vflip",)), 3: (("transpose", "cclock"),)}
 
 ENCODERS: dict[str, dict[str, Any]] = {
     # CRF 18 is where x264 is transparent; veryfast costs a tenth more bytes than medium and a third of the time
-    "video": {"c:v": "libx264", "crf": 18, "preset": "veryfast"},
-    "audio": {"c:a": "aac", "b:a": "192k"},
-}
-WEB_ENCODERS: dict[str, dict[str, Any]] = {
+    "h264": {"c:v": "libx264", "crf": encode.WHOLE_CRF, "preset": "veryfast"},
+    "hevc": {
+        "c:v": "libx265",
+        "crf": encode.WHOLE_CRF + 2,
+        "preset": "superfast",
+        "x265-params": "log-level=error:open-gop=0",
+        "forced-idr": 1,
+        "tag:v": "hvc1",
+    },
     # constant quality; libvpx's defaults would take minutes per second of video
-    "video": {"c:v": "libvpx-vp9", "crf": 30, "b:v": 0, "deadline": "realtime", "cpu-used": 5, "row-mt": 1},
-    "audio": {"c:a": "libopus", "b:a": "160k"},
-}
-
-SCALING = "bicubic+accurate_rnd+full_chroma_int"
-
-PARTS = {"mp4": "mov", "mov": "mov", "mkv": "mov", "webm": "mkv"}  # what holds PCM beside the result's pictures
+    "vp9": {"c:v": "libvpx-vp9", "crf": 30, "b:v": 0, "deadline": "realtime", "cpu-used": 5, "row-mt": 1},
+    "av1": {"c:v": "libsvtav1", "crf": 30, "preset": 10},
+}  # fmt: skip
+# Decoding order is showing order, and one reference frame fits every decoder's buffer: such slices can be moved under another
+# encoder's parameter sets.
+PLAIN = {"bf": 0, "refs": 1, "x264-params": "weightp=0:open-gop=0"}
+JOINED = frozenset({"h264", "vp9"})
+PROFILES = {"Baseline": "baseline", "Constrained Baseline": "baseline", "Main": "main"}  # the others follow from the pixels
 
 GLOBAL = [
     # never wait for a keyboard
@@ -47,42 +59,17 @@ GLOBAL = [
 ]  # fmt: skip
 
 
-def command(clips: Sequence[Clip], inputs: Sequence[Input], to: Target, container: str, out: str, *, part: bool = False) -> list[str]:
-    """FFmpeg's arguments that make `out` from the clips, whose inputs lie in the same order. A `part` is made for `joining`."""
-    pictures, sounds = [], []
-    for clip, source in zip(clips, inputs, strict=True):
-        file = _open(clip, source)
-        if to.width:
-            pictures.append(_picture(clip, file, to))
-        if to.sample_rate:
-            sounds.append(_sound(clip, file, to))
-    # Two joins instead of one: concat pads whichever of a clip's streams is shorter, and ours are already exact.
-    streams = [_join(pictures, v=1, a=0)] if pictures else []
-    streams += [_join(sounds, v=0, a=1)] if sounds else []
-    return [*GLOBAL, *ffmpeg.get_args(ffmpeg.output(*streams, out, **_output(to, container, part=part)))]
+def command(clips: Sequence[Clip], inputs: Sequence[Input | None], to: Target, out: str) -> list[str]:
+    """FFmpeg's arguments that make `out`, an MP4 of pictures alone, from clips of one frame rate, whose inputs lie in the same order.
+    Each of them begins with a key frame that nothing refers across."""
+    pictures = [_picture(clip, source, to) for clip, source in zip(clips, inputs, strict=True)]
+    joined = pictures[0] if len(pictures) == 1 else ffmpeg.concat(*pictures, v=1, a=0)
+    return [*GLOBAL, *ffmpeg.get_args(ffmpeg.output(joined, out, **_output(clips, to)))]
 
 
-def joining(playlist: str, to: Target, container: str, out: str) -> list[str]:
-    """FFmpeg's arguments that put the parts of a playlist behind each other: pictures as they are, sound encoded once over all of them."""
-    options = {
-        # our own playlist of our own files, which may name nothing else
-        "f": "concat",
-        "protocol_whitelist": "file",
-        "format_whitelist": f"concat,{WHITELIST['mov']},{WHITELIST['matroska']}",
-        "codec_whitelist": "h264,vp9,pcm_s16le",
-    }
-    parts = ffmpeg.input(playlist, **options)
-    streams = [parts[kind] for kind, wanted in (("v", to.width), ("a", to.sample_rate)) if wanted]
-    encoders = WEB_ENCODERS if container == "webm" else ENCODERS
-    made = (_container(to, container) | {"c:v": "copy"} if to.width else _container(to, container)) | (
-        encoders["audio"] if to.sample_rate else {}
-    )
-    return [*GLOBAL, *ffmpeg.get_args(ffmpeg.output(*streams, out, **made))]
-
-
-def _open(clip: Clip, source: Input) -> Any:
+def _open(source: Input) -> Any:
     options: dict[str, Any] = {
-        # decided by us from the first bytes; FFmpeg's own guess may be a playlist
+        # decided by us; FFmpeg's own guess may be a playlist
         "f": source.demuxer,
         # and nothing that the file names may be opened as another format, protocol or codec
         "format_whitelist": WHITELIST.get(source.demuxer, source.demuxer),
@@ -93,129 +80,120 @@ def _open(clip: Clip, source: Input) -> Any:
         "max_pixels": demuxer.MAX_PIXELS,
         # one decoder thread per core and clip would cost a picture of memory each
         "threads": 2,
-    }
-    if clip.picture:
         # a stream that changes its size half-way must not restart the graph and its counting
-        options["reinit_filter:v"] = 0
-    if source.seek is not None:
-        # to the key frame before the clip, on the file's own clock; the graph cuts, not the seek
-        options |= {"ss": _micro(source.seek), "seek_timestamp": 1, "noaccurate_seek": None}
-    if source.length is not None:
-        # and no further than the clip: what lies behind it may not be in the room
-        options["t"] = _micro(source.length)
+        "reinit_filter:v": 0,
+        # the graph turns pictures by the facts that the clips were measured by
+        "noautorotate": None,
+    }
     return ffmpeg.input(source.file, **options)
 
 
-def _picture(clip: Clip, file: Any, to: Target) -> Any:
+def _picture(clip: Clip, source: Input | None, to: Target) -> Any:
     """Exactly `clip.frames` frames of the target's size, rate and colours."""
-    if clip.picture is None:
-        black = ffmpeg.input(
-            f"color@{clip.number}=black:s={to.width}x{to.height}:r={to.frame_rate}:d={_micro(clip.duration + 1)}", f="lavfi"
-        )
+    if clip.picture is None or source is None:
+        length = _micro((clip.frames + 1) / clip.rate)
+        black = ffmpeg.input(f"color@{clip.number}=black:s={to.width}x{to.height}:r={clip.rate}:d={length}", f="lavfi")
         return _finish(black.video, clip, to)
-    stream = file[str(clip.picture.index)]
-    cuts = {}
-    if clip.cut_in is not None:
-        cuts["start"] = _micro(clip.cut_in)
-    if clip.cut_out is not None:
-        cuts["end"] = _micro(clip.cut_out)
+    stream = _open(source)[str(source.stream)]
+    cuts = {name: _micro(time - source.zero) for name, time in (("start", clip.cut_in), ("end", clip.cut_out)) if time is not None}
     if cuts:
         stream = stream.filter("trim", **cuts)
-    stream = stream.filter("setpts", f"PTS-({clip.begin.numerator}/{clip.begin.denominator})/TB")
-    # from time 0 on: a picture that begins late is shown from the start
-    stream = stream.filter("fps", fps=str(to.frame_rate), start_time=0)
+    begin = clip.begin - source.zero
+    stream = stream.filter("setpts", f"PTS-({begin.numerator}/{begin.denominator})/TB")
     if clip.picture.interlaced:
         stream = stream.filter("yadif", deint="interlaced")
-    transfer = clip.picture.color_transfer
-    if transfer in HDR and to.transfer not in HDR:
-        return _finish(_dimmed(stream, clip, transfer), clip, to)
-    colours = {"in_color_matrix": matrix_of(clip.picture), "out_color_matrix": to.matrix, "out_range": "tv"}
-    if (clip.picture.pixel_format or "").startswith(("rgb", "bgr", "gbr", "argb", "abgr", "pal")):
-        del colours["in_color_matrix"]
-    stream = stream.filter("scale", clip.width, clip.height, flags=SCALING, **colours)
-    return _finish(stream, clip, to)
+    # from time 0 on: a picture that begins late is shown from the start
+    stream = stream.filter("fps", fps=str(clip.rate), start_time=0)
+    mirrored, quarters = turn(clip.picture)
+    for name, *values in [*([("hflip",)] if mirrored else []), *QUARTERS[(quarters - to.rotation // 90) % 4]]:
+        stream = stream.filter(name, *values)
+    transfers = clip.picture.color_transfer, to.transfer
+    if transfers[0] != transfers[1] and set(transfers) & HDR:
+        return _finish(_relit(stream, clip, to), clip, to)
+    return _finish(stream.filter("scale", clip.width, clip.height, flags=SCALING, **_conversion(clip.picture, to)), clip, to)
 
 
-def _dimmed(stream: Any, clip: Clip, transfer: int) -> Any:
-    """HDR (BT.2020 with PQ or HLG) as BT.709, by way of linear light."""
-    stream = stream.filter("scale", clip.width, clip.height, flags=SCALING).filter("format", "yuv420p10le")
-    known = {"pin": "2020", "tin": "smpte2084" if transfer == 16 else "arib-std-b67", "min": "2020_ncl", "rin": "limited"}
-    # 203 cd/m² is what ITU-R BT.2408 calls the white of paper
-    stream = stream.filter("zscale", **known, t="linear", npl=203).filter("format", "gbrpf32le")
-    stream = stream.filter("zscale", p="709").filter("tonemap", "mobius", desat=0)
-    return stream.filter("zscale", t="709", m="709", r="limited")
+def _conversion(picture: Stream, to: Target) -> dict[str, Any]:
+    """What the scaler has to know of the colours on both sides."""
+    _, _, matrix, full = colours(picture)
+    options: dict[str, Any] = {"out_color_matrix": to.matrix, "out_range": "pc" if to.full_range else "tv"}
+    if not (picture.pixel_format or "").startswith(("rgb", "bgr", "gbr", "argb", "abgr", "pal")):
+        options["in_color_matrix"] = matrix
+        if picture.color_range is not None or full:
+            options["in_range"] = "pc" if full else "tv"
+    return options
+
+
+def _relit(stream: Any, clip: Clip, to: Target) -> Any:
+    """Another transfer, by way of linear light: HDR (BT.2020 with PQ or HLG) as BT.709, BT.709 as HDR, and one kind of HDR as the other."""
+    assert clip.picture is not None
+    stream = stream.filter("scale", clip.width, clip.height, flags=SCALING, **_conversion(clip.picture, _own(clip.picture, to)))
+    stream = stream.filter("format", "yuv420p10le").filter("zscale", **_light(clip.picture.color_transfer, "in"), t="linear", npl=PAPER)
+    stream = stream.filter("format", "gbrpf32le")
+    if to.transfer not in HDR:
+        stream = stream.filter("zscale", p="709").filter("tonemap", "mobius", desat=0)
+        return stream.filter("zscale", t="709", m="709", r="limited")
+    return stream.filter("zscale", p="2020").filter("zscale", **_light(to.transfer, ""), npl=PAPER)
+
+
+def _own(picture: Stream, to: Target) -> Target:
+    """The target for the scaler when another filter changes the light: limited range, and the usual matrix of that kind of picture."""
+    return Target(to.width, to.height, matrix=9 if picture.color_transfer in HDR else 1)
+
+
+def _light(transfer: int | None, side: str) -> dict[str, str]:
+    """zscale's options for one side of a conversion."""
+    known = {16: "smpte2084", 18: "arib-std-b67"}.get(transfer or 1)
+    primaries, matrix = ("2020", "2020_ncl") if known else ("709", "709")
+    return {f"p{side}": primaries, f"t{side}": known or "709", f"m{side}": matrix, f"r{side}": "limited"}
 
 
 def _finish(stream: Any, clip: Clip, to: Target) -> Any:
-    if (clip.width, clip.height) != (to.width, to.height) and clip.picture:
+    if clip.picture and (clip.width, clip.height) != (to.width, to.height):
         # an even place, or the chroma of 4:2:0 would shift by half a pixel
         left, top = (to.width - clip.width) // 4 * 2, (to.height - clip.height) // 4 * 2
         stream = stream.filter("pad", to.width, to.height, left, top)
-    stream = stream.filter("setsar", 1).filter("format", to.pixel_format)
-    stream = stream.filter("setparams", color_primaries=to.primaries, color_trc=to.transfer, colorspace=to.matrix, range="tv")
+    stream = stream.filter("setsar", str(to.sample_aspect)).filter("format", to.pixel_format)
+    shown = "pc" if to.full_range else "tv"
+    stream = stream.filter("setparams", color_primaries=to.primaries, color_trc=to.transfer, colorspace=to.matrix, range=shown)
     if clip.picture:
         # the last picture stays as long as it should, and for a frame of rounding; more is not made up
-        stream = stream.filter("tpad", stop_mode="clone", stop=ceil(clip.still * to.frame_rate) + 1)
+        stream = stream.filter("tpad", stop_mode="clone", stop=ceil(clip.still * clip.rate) + 1)
     return stream.filter("trim", end_frame=clip.frames).filter("setpts", "PTS-STARTPTS")
 
 
-def _sound(clip: Clip, file: Any, to: Target) -> Any:
-    """Exactly `clip.samples` samples of the target's rate and layout; silence where there is no sound."""
-    if clip.sound is None:
-        silence = ffmpeg.input(f"anullsrc@{clip.number}=r={to.sample_rate}:cl={to.layout}:d={_micro(clip.duration + 1)}", f="lavfi")
-        stream = silence.audio
-    else:
-        stream = file[str(clip.sound.index)]
-        stream = stream.filter("atrim", start=_micro(clip.begin), end=_micro(clip.begin + clip.duration))
-        stream = stream.filter("asetpts", f"PTS-({clip.begin.numerator}/{clip.begin.denominator})/TB")
-        # from time 0 on, with silence for what is missing before and within
-        stream = stream.filter("aresample", to.sample_rate, **{"async": 1, "first_pts": 0})
-    stream = stream.filter("aformat", sample_fmts="fltp", sample_rates=to.sample_rate, channel_layouts=to.layout)
-    stream = stream.filter("apad", whole_len=clip.samples).filter("atrim", end_sample=clip.samples)
-    return stream.filter("asetpts", "N/SR/TB")
-
-
-def _join(streams: list[Any], *, v: int, a: int) -> Any:
-    return streams[0] if len(streams) == 1 else ffmpeg.concat(*streams, v=v, a=a)
-
-
-def _output(to: Target, container: str, *, part: bool) -> dict[str, Any]:
-    encoders = WEB_ENCODERS if container == "webm" else ENCODERS
-    options = _container(to, PARTS[container] if part else container)
-    if to.width:
-        options |= encoders["video"] | {
-            "pix_fmt": to.pixel_format,
-            # the frames are already on this grid; said so that the encoder and the container agree
-            "r": str(to.frame_rate),
-            "fps_mode": "cfr",
-            # a key frame every five seconds at least: players seek by them
-            "g": max(1, round(to.frame_rate * 5)),
-            "color_primaries": to.primaries,
-            "color_trc": to.transfer,
-            "colorspace": to.matrix,
-            "color_range": "tv",
-        }
-    if to.sample_rate:
-        # between parts an encoder's run-in would be heard
-        options |= {"c:a": "pcm_s16le"} if part else encoders["audio"]
-    return options
-
-
-def _container(to: Target, container: str) -> dict[str, Any]:
+def _output(clips: Sequence[Clip], to: Target) -> dict[str, Any]:
+    rate = clips[0].rate
+    firsts = accumulate((clip.frames for clip in clips[:-1]), initial=0)
     options: dict[str, Any] = {
-        "f": {"mkv": "matroska"}.get(container, container),
-        # titles and chapters of one clip would be wrong for the whole
+        **ENCODERS[to.codec],
+        "f": "mp4",
         "map_metadata": -1,
         "map_chapters": -1,
+        "video_track_timescale": _timescale(rate, to),
+        "pix_fmt": to.pixel_format,
+        # the frames are already on this grid; said so that the encoder and the container agree
+        "r": str(rate),
+        "fps_mode": "cfr",
+        "g": max(1, round(rate * KEY_SECONDS)),
+        "force_key_frames": "expr:" + "+".join(f"eq(n,{first})" for first in firsts),
+        "color_primaries": to.primaries,
+        "color_trc": to.transfer,
+        "colorspace": to.matrix,
+        "color_range": "pc" if to.full_range else "tv",
     }
-    if container in ("mp4", "mov"):
-        # moov first: playable while it is downloaded
-        options["movflags"] = "+faststart"
-        if to.width:
-            # ticks in which a frame's length is a whole number
-            scale = to.frame_rate.numerator
-            options["video_track_timescale"] = scale if scale >= 10_000 else scale * 1000
+    if to.timescale is not None and to.codec == "h264":
+        options |= PLAIN
+        if to.profile in PROFILES:
+            options["profile:v"] = PROFILES[to.profile]
     return options
+
+
+def _timescale(rate: Fraction, to: Target) -> int:
+    """Ticks per second in which a frame's length is a whole number; those of what the clips are joined with, if they will do."""
+    if to.timescale and to.timescale * rate.denominator % rate.numerator == 0:
+        return to.timescale
+    return rate.numerator if rate.numerator >= 10_000 else rate.numerator * 1000
 
 
 def _micro(time: Fraction) -> str:

@@ -1,125 +1,111 @@
-"""Sources as files of the room, for FFmpeg, which has no other way to them: whole, or with holes where no clip looks.
+"""Clips as files of the room, for FFmpeg, which has no other way to them: only the packets that a clip is decoded from.
 
-Where the container's tables say where every packet lies, a clip's file has the source's size but only the bytes that the clip needs: the
-tables themselves, and the packets from the key frame before the clip to a little behind its end. The disk keeps no holes.
+They are written with their own times into the first of a few containers that holds the codec. What no index describes well enough goes
+there whole.
 """
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from native.media import boxes
+import av
+import av.error
+
+from native.media import demuxer, mux, packets, sandbox
 from native.media.clips import Clip
 from native.media.index import Index, Track
+from native.media.pieces import Encode
+from native.media.splice import Source
 
 COPY_BYTES = 4 << 20
-SEEKABLE = {"mov", "matroska"}  # demuxers whose seeks land on a key frame for certain
-RUN_IN = Fraction(1)  # seconds read before a clip: sound codecs need a packet or two to settle
-RUN_OUT = Fraction(1)  # seconds read behind it: pictures are decoded out of order
-SPARE = Fraction(1)  # seconds kept beyond both: FFmpeg seeks by decoding times, a few frames off
-OPENING = 64  # packets of each stream that FFmpeg looks at before it seeks
-GAP_BYTES = 256 << 10  # a smaller hole costs more to leave out than to copy
-WORTH = Fraction(7, 10)  # of the source: when its clips need more, the whole is read
+# NUT keeps times in any clock and knows nearly every codec; ProRes and the like are known to MOV alone.
+HOLDERS = ("nut", "mov")
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file in the room, and what of it is read, in seconds: from `seek` on, and `length` from the key frame that the seek finds."""
+    """A file in the room and what reads it."""
 
     file: str
     demuxer: str
-    seek: Fraction | None = None
-    length: Fraction | None = None
+    stream: int = 0  # the picture's number in it
+    zero: Fraction = Fraction(0)  # seconds on the source's clock where the file's own clock is 0
 
 
 @contextmanager
-def put(plan: Sequence[Clip], indexes: Mapping[int, Index], room: Path) -> Iterator[list[Input]]:
-    """One file for each clip, in the same order, for as long as the block runs."""
-    files = [room / f"in{clip.number}" for clip in plan]
-    seeks = [_seek(clip, indexes[clip.source]) for clip in plan]
-    parts = [_part(clip, indexes[clip.source], seek) if seek is not None else None for clip, seek in zip(plan, seeks, strict=True)]
-    # a source that would be read in parts more than once over is read once, whole
-    bytes_ = Counter[int]()
-    for clip, part in zip(plan, parts, strict=True):
-        bytes_[clip.source] += sum(end - start for start, end in part[0]) if part else indexes[clip.source].blocks.size
-    whole: dict[int, Path] = {}
+def put(clips: Sequence[Clip], sources: Sequence[Source], room: Path, *, whole: bool = False) -> Iterator[list[Input | None]]:
+    """One file for each clip with a picture, in the same order, for as long as the block runs. `whole`: with everything before the clip,
+    for streams whose key frames are none."""
+    files = [room / f"in{clip.number}" for clip in clips]
     try:
-        inputs = []
-        for clip, file, seek, part in zip(plan, files, seeks, parts, strict=True):
-            index = indexes[clip.source]
-            if part is not None and bytes_[clip.source] < WORTH * index.blocks.size:
-                _copy(index, part[0], file)
-            elif clip.source in whole:
-                # its own name, because ffmpeg-python takes two equal inputs for one
-                os.link(whole[clip.source], file)
-            else:
-                _copy(index, [(0, index.blocks.size)], file)
-                whole[clip.source] = file
-            inputs.append(Input(file.name, index.kind.demuxer, seek, part[1] if part else None))
-        yield inputs
+        yield [_put(clip, sources[clip.part.source], file, whole=whole) for clip, file in zip(clips, files, strict=True)]
     finally:
         for file in files:
             file.unlink(missing_ok=True)
 
 
-def _seek(clip: Clip, index: Index) -> Fraction | None:
-    """Where to begin to read, on the file's clock; None: at its beginning."""
-    seek = clip.begin - RUN_IN
-    return seek if index.kind.demuxer in SEEKABLE and seek > index.start else None
-
-
-def _copy(index: Index, ranges: Sequence[tuple[int, int]], file: Path) -> None:
-    with file.open("xb") as out:
-        for start, end in ranges:
-            out.seek(start)
-            for offset in range(start, end, COPY_BYTES):
-                out.write(index.blocks.source.read(offset, min(COPY_BYTES, end - offset)))
-        out.truncate(index.blocks.size)
-
-
-def _part(clip: Clip, index: Index, seek: Fraction) -> tuple[list[tuple[int, int]], Fraction] | None:
-    """The ranges of the source that a clip needs and how long to read; None when nobody knows."""
-    used = [stream.index for stream in (clip.picture, clip.sound) if stream]
-    tracks = [index.tracks[number] for number in used if number in index.tracks]
-    if index.kind.demuxer != "mov" or len(tracks) != len(used) or any(track.offsets is None for track in tracks):
+def _put(clip: Clip, source: Source, file: Path, *, whole: bool) -> Input | None:
+    track = source.track
+    if track is None:
         return None
-    start = min(_start(track, seek - SPARE) for track in tracks)
-    length = clip.begin + clip.duration + RUN_OUT - start
-    ranges = [(at, payload if kind == b"mdat" else over) for kind, at, payload, over in boxes.top_level(index.blocks)]
-    for track in tracks:
-        # from a little before the key frame: the sound's packet that FFmpeg begins with lies before the picture's;
-        # until FFmpeg stops for certain, which is `length` after the key frame that it found
-        ranges += _packets(track, start - SPARE, seek + length + SPARE)
-    joined: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if joined and first - joined[-1][1] < GAP_BYTES:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
-        else:
-            joined.append((first, last))
-    return joined, length
+    if not track.unreliable:
+        rows = _rows(clip, source, whole=whole)
+        decoded = _decoding_times(track, rows)
+        # MOV's edit lists would move the times of pictures that are reordered
+        for container in HOLDERS if all(track.pts[n] == time for n, time in zip(rows, decoded, strict=True)) else HOLDERS[:1]:
+            if _write(source, rows, decoded, file, container):
+                return Input(file.name, container, zero=decoded[0] * track.time_base)
+    _copy(source.index, file)
+    return Input(file.name, source.index.kind.demuxer, track.stream.index)
 
 
-def _start(track: Track, moment: Fraction) -> Fraction:
-    """Seconds: the last key frame of the track that is decoded and shown before the moment."""
-    tick = moment / track.time_base
-    return (
-        max(
-            (dts for dts, pts, key in zip(track.dts, track.pts, track.keys, strict=True) if key and max(dts, pts) <= tick),
-            default=track.dts[0],
-        )
-        * track.time_base
-    )
+def _rows(clip: Clip, source: Source, *, whole: bool) -> Sequence[int]:
+    """The packets that the clip is decoded from, without those that refer to packets before the first."""
+    piece = clip.part.pieces[0]
+    assert isinstance(piece, Encode)
+    start = None if whole else source.points.at(piece.key)
+    dropped = set(start.dropped) if start else set()
+    return [row for row in range(0 if whole else piece.key, piece.last) if row not in dropped]
 
 
-def _packets(track: Track, start: Fraction, end: Fraction) -> Iterator[tuple[int, int]]:
-    assert track.offsets is not None
-    first, last = start / track.time_base, end / track.time_base
-    for row, (offset, size, dts) in enumerate(zip(track.offsets, track.sizes, track.dts, strict=True)):
-        if row < OPENING or first <= dts <= last:
-            yield offset, offset + size
+def _write(source: Source, rows: Sequence[int], decoded: Sequence[int], file: Path, container: str) -> bool:
+    """The packets in a file of their own that begins at 0; False when the container does not hold them."""
+    index, track = source.index, source.track
+    assert track is not None
+    at = dict(zip(rows, decoded, strict=True))
+    try:
+        with demuxer.open_(index.blocks, index.kind) as template, av.open(str(file), "w", format=container) as out:
+            stream = mux.copied(out, template.streams[track.stream.index], opaque=True)
+            stream.time_base = track.time_base
+            for sample in packets.read(index, track, rows[0], rows[-1] + 1):
+                if sample.number not in at:
+                    continue
+                packet = packets.owned(sample.data)
+                packet.pts, packet.dts, packet.time_base = sample.pts - decoded[0], at[sample.number] - decoded[0], track.time_base
+                packet.stream, packet.is_keyframe = stream, sample.key
+                out.mux_one(packet)
+    except mux.Refused:
+        return False
+    except av.error.FFmpegError as exc:
+        if exc.errno in sandbox.EXHAUSTED:
+            raise
+        return False
+    return True
+
+
+def _decoding_times(track: Track, rows: Sequence[int]) -> list[int]:
+    """Ticks: steady, and never after the time of showing, whatever the source says."""
+    own = [track.pts[row] for row in rows]
+    shown = sorted(own)
+    delay = max((early - time for early, time in zip(shown, own, strict=True)), default=0)
+    return [time - delay for time in shown]
+
+
+def _copy(index: Index, file: Path) -> None:
+    with file.open("wb") as out:
+        for offset in range(0, index.blocks.size, COPY_BYTES):
+            out.write(index.blocks.source.read(offset, min(COPY_BYTES, index.blocks.size - offset)))

@@ -61,9 +61,17 @@ class Part:
     pieces: tuple[Piece, ...]
     begin: Fraction  # the same span in seconds on the source's own clock, for the sound
     finish: Fraction
+    heard: int | None = None  # the source of the sound, and of that clock, when the picture was conformed into a file of its own
+
+    @property
+    def sound(self) -> int:
+        """The source that is heard."""
+        return self.source if self.heard is None else self.heard
 
     def count(self, kind: type[Piece]) -> int:
-        """Frames in pieces of one kind."""
+        """Frames in pieces of one kind. What was conformed is encoded, even though its packets are copied from the file made for it."""
+        if self.heard is not None:
+            return len(self.times) if kind is Encode else 0
         return sum(p.frames for p in self.pieces if isinstance(p, kind))
 
 

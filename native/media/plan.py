@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from native import errors
@@ -13,7 +13,6 @@ from native.media import codecs
 from native.media.codecs import base
 from native.media.edit import Edit, Segment
 from native.media.index import Index, Track
-from native.media.info import MediaInfo, Stream
 from native.media.pieces import Copy, NotCopyable, Part, Piece
 from native.media.splice import Order, Source
 from native.media.timecode import Frames, Time
@@ -27,6 +26,10 @@ VIDEO_IN: dict[str, frozenset[str] | None] = {
     "mkv": frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "prores", "ffv1", "theora"}),
     "webm": frozenset({"vp8", "vp9", "av1"}),
 }
+
+
+# Sound that ends this little after the picture is its codec's last packet; a longer one is heard to its end.
+SOUND_TAIL = Fraction(1, 4)  # seconds
 
 
 @dataclass
@@ -44,10 +47,6 @@ class Plan:
         return sum(len(part.times) for part in self.parts)
 
 
-class Disagreement(Exception):
-    """The sources' pictures differ, so they have to be conformed. The text says in what."""
-
-
 def make(edit: Edit, sources: Sequence[Source], force_encode: str | None = None) -> Plan:
     """The plan. `force_encode` is the reason when copying was tried and failed. Raises RANGE_EMPTY, INVALID_RANGE."""
     container, mode = edit.output.container, edit.mode
@@ -55,60 +54,66 @@ def make(edit: Edit, sources: Sequence[Source], force_encode: str | None = None)
     if any(source.track is None for source in used):
         return _sound_only(edit, sources)
     for source in used:
-        # What cannot be decoded cannot be proven either, so it is not even copied.
-        if source.track is not None and (source.track.decoder is None or not source.track.stream.width):
-            raise errors.CODEC_UNSUPPORTED(f"Video of the kind {source.track.stream.codec} is not supported.")
-    reason = force_encode if force_encode is not None else _not_copyable(container, used)
+        _check_decodable(source)
+    reason = force_encode if force_encode is not None else not_copyable(container, used)
     if mode != "encode" and reason is None:
         warnings: list[str] = []
         if mode == "instant" and (len(edit.segments) > 1 or container not in ("mp4", "mov")):
             warnings.append("Instant mode makes one segment into MP4 or MOV; this was cut exactly instead.")
             mode = "exact"
         try:
-            plan = Plan([_part(s, sources[s.source], mode) for s in edit.segments], True, warnings)
+            plan = Plan([part(edit, n, sources, mode) for n in range(len(edit.segments))], True, warnings)
         except NotCopyable as exc:
             reason = str(exc)
         else:
             _finish(plan, edit, sources, mode)
             return plan
-    plan = Plan([_part(s, sources[s.source], "encode") for s in edit.segments], False)
+    plan = Plan([part(edit, n, sources, "encode") for n in range(len(edit.segments))], False)
     if mode != "encode" and reason is not None:
         plan.warnings.append(f"Every frame was encoded anew: {reason}.")
     _finish(plan, edit, sources, "encode")
     return plan
 
 
-def disagreement(media: Sequence[MediaInfo]) -> str | None:
-    """Why these sources cannot follow each other without a change of picture; None when they can. Sound is brought to one form anyway."""
-    videos = [m.video for m in media]
-    if all(v is None for v in videos) or len(media) < 2:
-        return None
-    if any(v is None for v in videos):
-        return "some sources have no picture"
-    first, *rest = [v for v in videos if v is not None]
-    if all(v.setup == first.setup and v.matrix == first.matrix for v in rest):
-        return None
-    checks = (
-        ("frame sizes", lambda v: (v.width, v.height)),
-        ("pixel formats", lambda v: v.pixel_format),
-        ("pixel shapes", lambda v: v.sample_aspect or 1),
-        ("rotations", lambda v: v.matrix),
-        ("scan types", lambda v: v.interlaced),
-        ("colours", lambda v: (v.color_primaries, v.color_transfer, v.color_matrix, v.color_range)),
-    )
-    for what, of in checks:
-        if any(of(v) != of(first) for v in rest):
-            return f"the sources have different {what}"
-    if any(not _same_rate(v, first) for v in rest):
-        return "the sources have different frame rates"
-    return None
+def joined(edit: Edit, sources: Sequence[Source], parts: list[Part], warnings: list[str]) -> Plan:
+    """The plan of parts that were made one by one, all of which are copied."""
+    plan = Plan(parts, True, warnings)
+    _finish(plan, edit, sources, edit.mode)
+    plan.hidden_after = False
+    return plan
 
 
-def _same_rate(a: Stream, b: Stream) -> bool:
-    return bool(a.frame_rate and b.frame_rate) and abs(a.frame_rate / b.frame_rate - 1) < Fraction(1, 1000)  # type: ignore[operator]
+def part(edit: Edit, number: int, sources: Sequence[Source], mode: str) -> Part:
+    """One segment of an edit. Raises NotCopyable, RANGE_EMPTY, INVALID_RANGE, and CODEC_UNSUPPORTED for what cannot be decoded."""
+    segment = edit.segments[number]
+    source = sources[segment.source]
+    try:
+        if source.track is None:
+            return _sound_part(segment, source)
+        _check_decodable(source)
+        return _outlasted(_part(segment, source, mode), segment, source) if len(edit.segments) > 1 else _part(segment, source, mode)
+    except errors.Problem as exc:
+        if exc.kind is errors.RANGE_EMPTY and len(edit.segments) > 1:
+            raise errors.RANGE_EMPTY(f"No {'frame' if source.track else 'sound'} of clip {number + 1} lies in its range.") from exc
+        raise
 
 
-def _not_copyable(container: str, used: Sequence[Source]) -> str | None:
+def taken(number: int, source: Source, low: int, high: int) -> Part:
+    """Frames [low, high) of a source that was made for it. Raises NotCopyable."""
+    track, times = source.track, source.order.times
+    assert track is not None
+    end = times[high] if high < len(times) else times[-1] + _last_duration(track, source.order)
+    pieces = codecs.of(track.stream.codec).pieces(source, low, high)
+    return Part(number, track, times[low:high], times[low], end, pieces, times[low] * track.time_base, end * track.time_base)
+
+
+def _check_decodable(source: Source) -> None:
+    """What cannot be decoded cannot be proven either, so it is not even copied."""
+    if source.track is not None and (source.track.decoder is None or not source.track.stream.width):
+        raise errors.CODEC_UNSUPPORTED(f"Video of the kind {source.track.stream.codec} is not supported.")
+
+
+def not_copyable(container: str, used: Sequence[Source]) -> str | None:
     """Why no packet of these sources can be copied into the container."""
     first = used[0].track
     assert first is not None
@@ -147,6 +152,17 @@ def _part(segment: Segment, source: Source, mode: str) -> Part:
         if after > asked + nominal:
             after = max(asked, times[-1] + 1)
     return Part(segment.source, track, times, times[0], after, pieces, times[0] * tb, after * tb)
+
+
+def _outlasted(part: Part, segment: Segment, source: Source) -> Part:
+    """A part whose last picture stays while its source's sound goes on to the end, unless what goes on is only the codec's last packet."""
+    if segment.end is not None or part.track is None:
+        return part
+    sounds = [(t.pts[-1] + t.last) * t.time_base for t in source.index.audio]
+    if max(sounds, default=part.finish) - part.finish <= SOUND_TAIL:
+        return part
+    end = math.ceil(max(sounds) / part.track.time_base)
+    return replace(part, end=end, finish=end * part.track.time_base)
 
 
 def _resolve(time: Time | None, source: Source) -> Fraction | None:
@@ -227,7 +243,7 @@ def _finish(plan: Plan, edit: Edit, sources: Sequence[Source], mode: str) -> Non
     """Promises and warnings that concern the whole."""
     plan.hidden_after = mode == "instant"
     last, segment = plan.parts[-1], edit.segments[-1]
-    source = sources[last.source]
+    source = sources[segment.source]
     end = _resolve(segment.end, source)
     asked = source.index.start + (end if end is not None else source.index.media.duration)
     sounds = [(t.pts[-1] + t.last) * t.time_base for t in source.index.audio]
@@ -238,6 +254,8 @@ def _finish(plan: Plan, edit: Edit, sources: Sequence[Source], mode: str) -> Non
             plan.run_out = Fraction(0)
     if mode == "keyframe":
         for part in plan.parts:
+            if part.heard is not None:
+                continue
             start = sources[part.source].index.start
             plan.warnings.append(f"Cut at key frames: from {float(part.begin - start):.3f} s to {float(part.finish - start):.3f} s.")
 
@@ -246,15 +264,16 @@ def _sound_only(edit: Edit, sources: Sequence[Source]) -> Plan:
     """Segments of sources without a picture."""
     if any(sources[s.source].track is not None for s in edit.segments):
         raise errors.SOURCE_NO_VIDEO("Some of the sources have no video, so they cannot follow each other.")
-    parts = []
-    for segment in edit.segments:
-        index = sources[segment.source].index
-        if not index.audio:
-            raise errors.SOURCE_UNSUPPORTED("The source holds neither video nor sound that can be read.")
-        start = _resolve(segment.start, sources[segment.source]) or Fraction(0)
-        end = _resolve(segment.end, sources[segment.source])
-        finish = min(end, index.media.duration) if end is not None else index.media.duration
-        if finish <= start:
-            raise errors.RANGE_EMPTY("No sound of the source lies in the range.")
-        parts.append(Part(segment.source, None, (), 0, 0, (), index.start + start, index.start + finish))
-    return Plan(parts, edit.mode != "encode")
+    return Plan([part(edit, n, sources, edit.mode) for n in range(len(edit.segments))], edit.mode != "encode")
+
+
+def _sound_part(segment: Segment, source: Source) -> Part:
+    index = source.index
+    if not index.audio:
+        raise errors.SOURCE_UNSUPPORTED("The source holds neither video nor sound that can be read.")
+    start = _resolve(segment.start, source) or Fraction(0)
+    end = _resolve(segment.end, source)
+    finish = min(end, index.media.duration) if end is not None else index.media.duration
+    if finish <= start:
+        raise errors.RANGE_EMPTY("No sound of the source lies in the range.")
+    return Part(segment.source, None, (), 0, 0, (), index.start + start, index.start + finish)

@@ -34,6 +34,6 @@ def of(parts: Sequence[Part], sources: Sequence[Source], lengths: Sequence[Fract
     """The stretches of an edit whose segments last `lengths` seconds. Places are sums of exact numbers, so nothing drifts."""
     found, at = [], Fraction(0)
     for part, length in zip(parts, lengths, strict=True):
-        found.append(Stretch(part.source, sources[part.source].index, part.begin, length, at))
+        found.append(Stretch(part.sound, sources[part.sound].index, part.begin, length, at))
         at += length
     return found

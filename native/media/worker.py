@@ -87,11 +87,11 @@ class Desk:
     """What a session may ask of a worker."""
 
     def __init__(self, end: channel.Worker) -> None:
-        from native.media import conform, edit, engine, index, made, plan, probe, verify
+        from native.media import edit, engine, index, made, probe, verify
 
         self._end = end
         self._probe, self._keyframes, self._verify = probe.probe, index.keyframes, verify.verify
-        self._render, self._conform, self._disagreement = engine.render, conform.render, plan.Disagreement
+        self._render = engine.render
         self._edit, self._made_of = edit.Edit, made.Made
         self._offer, self._worth_keeping = index.offer, index.worth_keeping
         self._reported = 0.0
@@ -122,7 +122,11 @@ class Desk:
                 times = self._keyframes(self._sources[call["source"]])
                 return {"keyframes": [f"{time.numerator}/{time.denominator}" for time in times]}
             case "render":
-                return {"made": self._made(self._edit.model_validate(call["edit"])).model_dump(mode="json")}
+                return {
+                    "made": self._render(self._edit.model_validate(call["edit"]), self._sources, self._room, self.report).model_dump(
+                        mode="json"
+                    )
+                }
             case "verify":
                 self._verify(self._made_of.model_validate(call["made"]), self._edit.model_validate(call["edit"]))
                 return {}
@@ -133,13 +137,6 @@ class Desk:
                 return {"size": len(kept) if kept is not None else 0}
             case other:
                 raise ValueError(other)
-
-    def _made(self, edit: Any) -> Any:
-        """The edit made by copying what can be copied, or, when the sources disagree, by encoding all of it."""
-        try:
-            return self._render(edit, self._sources, self._room, self.report)
-        except self._disagreement:
-            return self._conform(edit, self._sources, self._room, self.report)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from native import errors
-from native.media import plan
 from tests import clips
 from tests.media import looking
 from tests.media.cutting import check, render, wanted
@@ -77,11 +75,12 @@ def test_sources_of_one_shape_by_different_encoders_are_copied_together(folder: 
     assert made.copied_frames >= 30
 
 
-def test_sources_of_different_shapes_disagree(folder: Path, tmp_path: Path) -> None:
-    """Sources whose pictures differ are left to be conformed, and the difference is named."""
+def test_sources_of_different_shapes_are_conformed(folder: Path, tmp_path: Path) -> None:
+    """Sources whose pictures differ are brought to one form, and the difference is named."""
     one, other = clips.make(clips.H264["gop30"], folder), clips.make(clips.H264["film50"], folder)
-    with pytest.raises(plan.Disagreement, match="frame rates"):
-        render([one, other], tmp_path, {"source": 0}, {"source": 1})
+    made = render([one, other], tmp_path, {"source": 0, "end": "1"}, {"source": 1, "end": "1"})
+    assert made.frames == 100
+    assert made.warnings[0] == "Clip 1 (352x192 at 30 frames/s) was conformed to 352x192 at 50 frames/s."
 
 
 def test_a_silent_source_among_others_is_silence(folder: Path, tmp_path: Path) -> None:
@@ -164,7 +163,11 @@ def test_sound_alone_is_cut_too(folder: Path, tmp_path: Path) -> None:
     assert abs(looking.lag(clip, made.path, Fraction(5, 4), Fraction(1, 2))) <= 48
 
 
-def test_picture_and_sound_do_not_mix_with_sound_alone(folder: Path, tmp_path: Path) -> None:
-    """A picture cannot be followed by nothing: that has to be conformed or refused."""
-    with pytest.raises((plan.Disagreement, errors.Problem)):
-        render([clips.make(clips.H264["gop30"], folder), clips.sound_only(folder)], tmp_path, {"source": 0}, {"source": 1})
+def test_sound_alone_is_heard_over_black(folder: Path, tmp_path: Path) -> None:
+    """A source without a picture among others is shown as black."""
+    made = render(
+        [clips.make(clips.H264["gop30"], folder), clips.sound_only(folder)], tmp_path, {"source": 0, "end": "1"}, {"source": 1, "end": "1"}
+    )
+    assert made.frames == 60
+    assert made.duration == 2
+    assert "Clip 2 (no picture) was given a black one." in made.warnings

@@ -52,7 +52,7 @@ def test_the_whole_way(clips: Path, room: Path) -> None:
 
 
 def test_disagreeing_sources_are_conformed(clips: Path, room: Path) -> None:
-    """A merge of clips that differ is encoded by FFmpeg inside the fences, and passes the same checks."""
+    """The odd clip of a merge is conformed by FFmpeg inside the fences, the other is copied, and the whole passes the same checks."""
     seen: list[tuple[int, int]] = []
     with session.open(
         [FileSource(clips / "a.mp4"), FileSource(clips / "b.mp4")], room, on_progress=lambda *moment: seen.append(moment)
@@ -60,7 +60,7 @@ def test_disagreeing_sources_are_conformed(clips: Path, room: Path) -> None:
         edit = Edit.model_validate({"segments": [{"source": 0}, {"source": 1}]})
         made = media.render(edit)
         media.verify(made, edit)
-    assert (made.frames, made.encoded_frames, made.duration) == (180, 180, Fraction(6))
+    assert (made.frames, made.encoded_frames, made.copied_frames, made.duration) == (180, 60, 120, Fraction(6))
     assert any("Clip 2" in warning for warning in made.warnings)
     assert seen[-1] == (180, 180)
 
