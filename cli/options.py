@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.failure import Usage
+from native import names
 
 # The repository; the data directory is beside the script that people call.
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +31,7 @@ Out = Annotated[
         "-o",
         "--output",
         metavar="OUT",
-        help="Where to save the result (.mp4 .mov .mkv .webm, or a folder). A file that is there is replaced, "
+        help="Where to save the result (.mp4 .mov .mkv .webm .ts, or a folder). A file that is there is replaced, "
         "when the result is complete and checked, not before. Without it the result stays in the store.",
     ),
 ]
@@ -52,7 +53,7 @@ Modes = Annotated[
     ),
 ]
 
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "mkv", ".webm": "webm"}
+CONTAINERS = {".m4v": "mp4", **{f".{container}": container for container in names.CONTENT_TYPES}}
 
 
 def moment(text: str, option: str) -> str:
@@ -101,7 +102,7 @@ def output(out: Path | None, sources: list[Path | str]) -> dict[str, Any]:
         return {}
     container = CONTAINERS.get(out.suffix.lower())
     if container is None:
-        raise Usage(f"{out} must end in .mp4, .mov, .mkv or .webm.", field="output")
+        raise Usage(f"{out} must end in .mp4, .mov, .mkv, .webm or .ts.", field="output")
     if not out.parent.is_dir():
         raise Usage(f"There is no folder {out.parent}.", field="output")
     if not os.access(out.parent, os.W_OK):

@@ -21,6 +21,7 @@ import httpx
 from cli.client import Client, Refused, session
 from cli.failure import Failure, Unreachable, Usage
 from cli.screen import Bar
+from native import names
 
 PARALLEL = 4
 TRIES = 5
@@ -28,7 +29,7 @@ TRIES = 5
 _PAUSE_SECONDS = 0.2
 _PIECE = 256 * 1024
 _RANGE = 8 * 1024 * 1024
-_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska", ".webm": "video/webm"}
+_TYPES = {".m4v": "video/mp4", **{f".{ending}": kind for ending, kind in names.CONTENT_TYPES.items()}}
 
 
 class Expired(Exception):

@@ -73,7 +73,7 @@ OUTPUT = thing(
     "What to make. Width, height, frame rate and codec are those of most of the picture where nothing is said.",
     {},
     {
-        "container": one_of("mp4", "mov", "mkv", "webm", default="mp4"),
+        "container": one_of("mp4", "mov", "mkv", "webm", "ts", default="mp4"),
         "name": maybe(text("The file's name for downloads", minLength=1, maxLength=200)),
         "width": maybe({"type": "integer", "minimum": 16, "maximum": 8192, "multipleOf": 2}),
         "height": maybe({"type": "integer", "minimum": 16, "maximum": 8192, "multipleOf": 2}),

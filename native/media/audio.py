@@ -17,13 +17,11 @@ from typing import Any
 import av
 from av.container import InputContainer, OutputContainer
 
-from native.media import beside, forms, mux, packets, samples, tags
+from native.media import beside, containers, forms, mux, packets, samples, tags
 from native.media.forms import Form
 from native.media.index import Index, Track
 from native.media.samples import Fades
 from native.media.stretches import Stretch
-
-EDITED = ("mp4", "mov")  # these hide by an edit list what a decoder needs before the first sample that is heard
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Span:
 def _copied(
     out: OutputContainer, template: InputContainer, track: Track, stretch: Stretch, container: str
 ) -> tuple[Any, Iterator[av.Packet]] | None:
-    run = span(stretch.index, track, stretch.begin, stretch.finish, run_in=container in EDITED)
+    run = span(stretch.index, track, stretch.begin, stretch.finish, run_in=containers.OF[container].edited)
     if run.first >= run.last:
         return None
     stream: Any = mux.copied(out, template.streams[track.stream.index])
@@ -178,7 +176,8 @@ def _encoded(out: OutputContainer, sound: Sound, container: str) -> tuple[Any, I
     stream.codec_context.options = made.options
     stream.time_base = Fraction(1, made.shape.rate)
     # an AAC encoder keeps one core busy for longer than copied pictures do
-    return stream, beside.of(_laid(stream, sound, made))
+    laid = _laid(stream, sound, made)
+    return stream, beside.of(_whole(laid) if container == "ts" else laid)
 
 
 def _laid(stream: Any, sound: Sound, made: Form) -> Iterator[av.Packet]:
@@ -193,3 +192,8 @@ def _laid(stream: Any, sound: Sound, made: Form) -> Iterator[av.Packet]:
             frame.pts += start
             yield from stream.encode(frame)
     yield from stream.encode(None)
+
+
+def _whole(made: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """For a container that cannot hide an encoder's run-in: from the first packet that lies in the output."""
+    return (packet for packet in made if packet.pts is not None and packet.pts >= 0)

@@ -17,7 +17,7 @@ import av.error
 from av.container import OutputContainer
 
 from native import errors
-from native.media import audio, codecs, demuxer, encode, extras, mux, packets, sandbox, stretches, subtitles, tags
+from native.media import annexb, audio, codecs, containers, demuxer, encode, extras, mux, packets, sandbox, stretches, subtitles, tags
 from native.media.codecs.base import Stitch
 from native.media.edit import Edit
 from native.media.pieces import Coded, Encode, NotCopyable, Part, Primed, Undecodable
@@ -151,7 +151,15 @@ class _Writing:
         if stitch.tag is not None:
             stream.codec_context.codec_tag = stitch.tag
         tags.name(stream, track.stream, self.job.container, self.plan.warnings)
-        return stream, self._timed(stitch)
+        return stream, self._timed(stitch, self._framing(stream, track.stream.codec))
+
+    def _framing(self, stream: Any, codec: str) -> annexb.Stream | None:
+        """How pictures stand in MPEG-TS, where that is not as in every other container."""
+        if self.job.container != "ts" or codec not in ("h264", "hevc"):
+            return None
+        framing = annexb.of(codec, stream.codec_context.extradata or b"")
+        stream.codec_context.extradata = framing.sets
+        return framing
 
     def _steady_rate(self) -> Fraction | None:
         """The frame rate of all parts, when none of their frames lasts longer or shorter than the others."""
@@ -161,7 +169,7 @@ class _Writing:
         ticks = [p.track.time_base for p in self.plan.parts if p.track is not None]
         return rate if rate and all(abs(step - 1 / rate) < 2 * max(ticks) for step in steps) else None
 
-    def _timed(self, stitch: Stitch) -> Iterator[av.Packet]:
+    def _timed(self, stitch: Stitch, framing: annexb.Stream | None) -> Iterator[av.Packet]:
         """Copied and encoded pictures with their times. The k-th packet is decoded at the k-th time of showing, less one constant delay:
         steady, never after its own showing, and the same whatever the source's own decoding times were."""
         coming = array("q")
@@ -174,7 +182,7 @@ class _Writing:
             if n > last or picture.pts != coming[n]:
                 raise Undecodable
             at = bisect_left(shown, picture.pts)
-            packet = packets.owned(picture.data)
+            packet = packets.owned(framing.written(picture.data) if framing is not None else picture.data)
             packet.pts, packet.dts, packet.time_base = picture.pts, shown[n] - delay, self.time_base
             packet.duration = (shown[at + 1] if at < last else max(self.end, picture.pts + 1)) - picture.pts
             packet.is_keyframe = picture.key
@@ -270,5 +278,5 @@ class _Writing:
             primed=primed,
             encoded=encoded,
             guessed=self.guessed,
-            slack=Fraction(1, 1000) if self.job.container in ("mkv", "webm") else Fraction(0),
+            slack=containers.OF[self.job.container].tick,
         )

@@ -15,8 +15,9 @@ from native.media.timecode import Frames, Seconds, Time, TimeField
 
 Mode = Literal["exact", "instant", "keyframe", "encode"]
 VideoCodec = Literal["h264", "hevc", "vp9", "av1"]
-Container = Literal["mp4", "mov", "mkv", "webm"]
-REFUSED: dict[str, tuple[VideoCodec, ...]] = {"webm": ("h264", "hevc"), "mov": ("vp9", "av1")}  # MP4 and Matroska hold all of them
+Container = Literal["mp4", "mov", "mkv", "webm", "ts"]
+# MP4 and Matroska hold all of them.
+REFUSED: dict[str, tuple[VideoCodec, ...]] = {"webm": ("h264", "hevc"), "mov": ("vp9", "av1"), "ts": ("vp9", "av1")}
 
 
 _RATE = re.compile(r"\d{1,6}(\.\d{1,6})?|\d{1,6}/0*[1-9]\d{0,5}", re.ASCII)

@@ -13,22 +13,22 @@ from typing import Any
 import av
 from av.container import OutputContainer
 
-FORMATS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"}
-EXTENSIONS = {"mp4": ".mp4", "mov": ".mov", "mkv": ".mkv", "webm": ".webm"}
+from native.media import containers
+
 TOP_TIMESCALE = 2_000_000  # ticks/s; a finer movie clock makes some players overflow
 
 
 def create(path: Path, container: str, clocks: Iterable[int]) -> OutputContainer:
     """An empty output. `clocks` are the streams' ticks per second: the movie's clock divides none of their ticks where it can."""
     options: dict[str, str] = {}
-    if container in ("mp4", "mov"):
+    if containers.OF[container].edited:
         # moov first, so that the file plays while it is being downloaded
         options["movflags"] = "+faststart"
         # edit lists are written in the movie's clock; at the default 1000 ticks/s they would be off by half a millisecond
         options["movie_timescale"] = str(movie_timescale(clocks))
         # negative times are the run-in that the edit list hides; shifting them would show it
         options["avoid_negative_ts"] = "disabled"
-    return av.open(str(path), "w", format=FORMATS[container], container_options=options)
+    return av.open(str(path), "w", format=containers.OF[container].muxer, container_options=options)
 
 
 class Refused(Exception):

@@ -25,6 +25,7 @@ VIDEO_IN: dict[str, frozenset[str] | None] = {
     ),
     "mkv": frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "prores", "ffv1", "theora"}),
     "webm": frozenset({"vp8", "vp9", "av1"}),
+    "ts": frozenset({"h264", "hevc", "mpeg2video", "mpeg1video"}),
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import av.error
 
 from native import errors
-from native.media import encode, packets, samples
+from native.media import containers, encode, packets, samples
 from native.media.cut import Promise
 from native.media.edit import Edit
 from native.media.index import Index, Track, build
@@ -60,14 +60,14 @@ def check(path: Path, promise: Promise, container: str) -> Index:
             index = build(Blocks(file))
         except errors.Problem as exc:
             raise errors.VERIFY_FAILED("The result cannot be read back.") from exc
-        if index.kind.demuxer != {"mp4": "mov", "mov": "mov"}.get(container, "matroska"):
+        if index.kind.demuxer != containers.OF[container].demuxer:
             raise errors.VERIFY_FAILED("The result is in another container than was asked for.")
         _sounds(index, promise)
         if promise.times:
             track = index.video
             if track is None:
                 raise errors.VERIFY_FAILED("The result has no video.")
-            _times(index, track, promise)
+            _times(index, track, promise, ends=containers.OF[container].lasts)
             _decoding_times(track)
             _decodes(index, track, promise)
         return index
@@ -78,8 +78,8 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _times(index: Index, track: Track, promise: Promise) -> None:
-    """Every frame is shown, once, at its time, and the last one as long as it should be."""
+def _times(index: Index, track: Track, promise: Promise, *, ends: bool) -> None:
+    """Every frame is shown, once, at its time, and the last one as long as it should be, where the container says how long that is."""
     shown = track.shown_times()
     if len(shown) != len(promise.times):
         raise errors.VERIFY_FAILED(f"The result shows {len(shown)} frames instead of {len(promise.times)}.")
@@ -91,7 +91,7 @@ def _times(index: Index, track: Track, promise: Promise) -> None:
         if abs((is_at - shown[0]) * tb - (should - promise.times[0]) * promise.time_base) > slack:
             raise errors.VERIFY_FAILED(f"Frame {n} of the result is shown at a wrong time.")
     end = (shown[-1] + track.last_shown(shown[-1])) * tb - first
-    if abs(end - promise.end * promise.time_base) > slack + Fraction(1, 1000) and not _hidden_end(track):
+    if abs(end - promise.end * promise.time_base) > slack + Fraction(1, 1000) and ends and not _hidden_end(track):
         raise errors.VERIFY_FAILED("The picture of the result has a wrong length.")
 
 
