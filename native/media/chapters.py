@@ -52,3 +52,14 @@ def placed(stretches: Sequence[Stretch], chapters_of: Callable[[Stretch], Sequen
             else:
                 found.append(moved)
     return found
+
+
+def filled(known: Sequence[Chapter]) -> list[Chapter]:
+    """The same with chapters without a name in between, for MP4: there every chapter lasts to the next one, and the first begins at 0."""
+    found, at = [], Fraction(0)
+    for chapter in known:
+        if chapter.begin > at:
+            found.append(Chapter(at, chapter.begin, {"title": ""}))
+        found.append(chapter)
+        at = max(at, chapter.end)
+    return found

@@ -13,7 +13,7 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 
-from native.media import chapters, demuxer, mux, packets, smpte
+from native.media import chapters, containers, demuxer, mux, packets, smpte
 from native.media.chapters import Chapter
 from native.media.index import Index
 from native.media.info import Stream
@@ -45,6 +45,8 @@ def describe(out: OutputContainer, template: InputContainer, stretches: Sequence
     if placed and container == "ts":
         warnings.append("Left out: chapters.")
         return
+    if containers.OF[container].edited:
+        placed = chapters.filled(placed)
     out.set_chapters([chapter.entry(n) for n, chapter in enumerate(placed, 1)])  # type: ignore[list-item]  # a chapter is a dict
 
 
