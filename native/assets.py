@@ -8,11 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from native import document, errors, flow
+from native import document, errors, flow, kept
 from native.jobs.assets import Asset, new_id
 from native.media import session
 from native.media.info import MediaInfo
 from native.objects import keys, parts
+from native.objects.store import Reader
 from native.service import Services
 
 logger = logging.getLogger("assets")
@@ -105,8 +106,10 @@ def _join(services: Services, asset: Asset, upload_id: str) -> None:
 def look(services: Services, asset: Asset) -> tuple[MediaInfo | None, errors.Problem | None]:
     """What is inside, or what is wrong with it. Raises only when the system, not the file, is at fault."""
     try:
-        with _opened(services, asset) as media:
-            return media.probe()[0], None
+        with _opened(services, asset) as (media, source):
+            info = media.probe()[0]
+            kept.keep(media, [source])
+            return info, None
     except errors.Problem as problem:
         if problem.status != 422:
             raise
@@ -117,9 +120,10 @@ def inspect(services: Services, asset: Asset) -> dict[str, Any]:
     """Streams, duration and key frames. Raises the problem the source has, if it has one."""
     if asset.state != "ready":
         raise errors.CONFLICT("The upload is not complete")
-    with _opened(services, asset) as media:
+    with _opened(services, asset) as (media, source):
         info = media.probe()[0]
         keyframes = media.keyframes(0) if info.video else []
+        kept.keep(media, [source])
     return {
         "asset": asset.id,
         "name": asset.name,
@@ -135,11 +139,12 @@ class _opened:
         services.settings.workspace_dir.mkdir(parents=True, exist_ok=True)
         # It is short-lived: if its process is killed, the sweep finds it unchanged and takes it away.
         self._room = tempfile.TemporaryDirectory(prefix="look-", dir=services.settings.workspace_dir, ignore_cleanup_errors=True)
-        reader = services.objects.reader(asset.bucket, asset.key, asset.size)
-        self._session = session.open([reader], Path(self._room.name), flow.limits(services, [asset]))
+        self._source = services.objects.reader(asset.bucket, asset.key, asset.size)
+        bounds, indexes = flow.limits(services, [asset]), kept.indexes([self._source])
+        self._session = session.open([self._source], Path(self._room.name), bounds, indexes=indexes)
 
-    def __enter__(self) -> session.Session:
-        return self._session.__enter__()
+    def __enter__(self) -> tuple[session.Session, Reader]:
+        return self._session.__enter__(), self._source
 
     def __exit__(self, *exc: Any) -> None:
         try:
@@ -154,3 +159,4 @@ def delete(services: Services, owner: str, asset_id: str) -> None:
     if asset.state == "uploading" and asset.upload_id:
         services.objects.abort(asset.bucket, asset.key, asset.upload_id)
     services.objects.delete(asset.bucket, asset.key)
+    services.objects.delete(asset.bucket, keys.index(asset.key))

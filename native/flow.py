@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from native import document, doorbell, errors, log, metrics, names, running
+from native import document, doorbell, errors, kept, log, metrics, names, running
 from native.jobs.assets import Asset, new_id
 from native.jobs.store import Attempt, Job
 from native.media import session
@@ -102,7 +102,8 @@ def _attempt(operation: Operation, services: Services, attempt: Attempt) -> None
         sources = [services.objects.reader(asset.bucket, asset.key, asset.size, cancelled=watch.over) for asset in assets]
         with ExitStack() as stack:
             with watch.stage("probing"):
-                media = stack.enter_context(session.open(sources, room, limits(services, assets), watch.progress))
+                bounds = limits(services, assets)
+                media = stack.enter_context(session.open(sources, room, bounds, watch.progress, kept.indexes(sources)))
                 watch.may_kill(media.kill)
                 facts = media.probe()
             with watch.stage("planning"):
@@ -111,6 +112,7 @@ def _attempt(operation: Operation, services: Services, attempt: Attempt) -> None
                 made = media.render(edit)
             with watch.stage("verifying"):
                 media.verify(made, edit)
+                kept.keep(media, sources)
         key = keys.output(attempt.job.id, attempt.number, f"result.{made.container}")
         with _removed_if_unwanted(services, key):
             with watch.stage("storing"):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 from native import doorbell, errors, flow, log, metrics
+from native.objects import keys
 from native.service import Services
 
 logger = logging.getLogger("reaping")
@@ -74,12 +75,14 @@ def _abandoned(services: Services) -> int:
 def _orphans(services: Services) -> int:
     """Objects that no asset has: of attempts that were never recorded, and of assets that were deleted while the store was away."""
     count, before = 0, _ago(ORPHAN_SECONDS)
-    for bucket, prefix in ((services.settings.s3_outputs_bucket, "out/"), (services.settings.s3_media_bucket, "src/")):
+    outputs, media = services.settings.s3_outputs_bucket, services.settings.s3_media_bucket
+    # an index goes with the object that it is of
+    for bucket, prefix in ((outputs, "out/"), (media, "src/"), (outputs, keys.INDEXES), (media, keys.INDEXES)):
         old = (stored.key for stored in services.objects.list(bucket, prefix) if stored.modified < before)
-        while batch := list(itertools.islice(old, BATCH)):
-            for key in services.assets.orphans(bucket, batch):
+        while batch := {key.removeprefix(keys.INDEXES): key for key in itertools.islice(old, BATCH)}:
+            for key in services.assets.orphans(bucket, list(batch)):
                 with _one_by_one():
-                    services.objects.delete(bucket, key)
+                    services.objects.delete(bucket, batch[key])
                     metrics.REAPED.labels("orphan").inc()
                     count += 1
     return count

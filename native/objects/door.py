@@ -102,19 +102,19 @@ class Door:
                 self._client = None
 
 
-def persist(operation: str, work: Callable[[], T]) -> T:
-    """Do `work`; while the store's failure may pass, again, with growing random pauses, TRIES times in all.
+def persist(operation: str, work: Callable[[], T], tries: int = TRIES) -> T:
+    """Do `work`; while the store's failure may pass, again, with growing random pauses, `tries` times in all.
 
     Raises NOT_FOUND, CONFLICT (a condition was not met, or the parts are wrong) and STORAGE_UNAVAILABLE.
     """
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, tries + 1):
         try:
             return work()
         except errors.Problem:
             raise
         except Exception as exc:
             problem, passing = _translate(operation, exc, attempt)
-            if not passing or attempt == TRIES:
+            if not passing or attempt == tries:
                 raise problem from None
             time.sleep(random.uniform(0, _BASE * 2**attempt))  # noqa: S311 (jitter, not a secret)
     raise AssertionError("the last try returns or raises")

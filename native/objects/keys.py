@@ -2,6 +2,7 @@
 
     media    src/<asset>                      what a client uploaded
     outputs  out/<job>/<attempt>/<file>       what one attempt made: a stale worker cannot touch another attempt's result
+    both     index/<key>                      the index of the object under that key in the same bucket; it may be lost without harm
 
 Ids are ours and plain ASCII; what a user called a file is data, and travels in the download's Content-Disposition only.
 """
@@ -20,6 +21,7 @@ _FILE = r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}(?:\.[0-9A-Za-z]{1,10})?"
 _ATTEMPT = r"[1-9][0-9]{0,9}"
 
 _SOURCE = re.compile(rf"src/(?P<asset>{_PART})")
+INDEXES = "index/"
 _OUTPUT = re.compile(rf"out/(?P<job>{_PART})/(?P<attempt>{_ATTEMPT})/(?P<file>{_FILE})")
 
 
@@ -43,6 +45,12 @@ def source(asset: str) -> str:
 def output(job: str, attempt: int, file: str) -> str:
     """Where one attempt's result lies. Raises NOT_FOUND for an id, attempt or file name that cannot be one of ours."""
     return _checked(_OUTPUT, f"out/{job}/{attempt}/{file}")
+
+
+def index(key: str) -> str:
+    """Where the index of an object lies. Raises NOT_FOUND for a key that is none of ours, or an index's own."""
+    parse(key)
+    return f"{INDEXES}{key}"
 
 
 def attempts(job: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from native import errors
+from native.objects import keys, sidecar
 from native.objects.door import Broken, persist
 
 if TYPE_CHECKING:
@@ -61,6 +63,37 @@ class Reader:
             return bytes(got)
 
         return persist("get_object", rest) if offset < end else b""
+
+    def kept_index(self) -> bytes | None:
+        """What `keep_index` stored for the object as it is now; None when nothing was, or when it cannot be had at once.
+
+        From then on only this version of the object is read.
+        """
+
+        def get() -> bytes | None:
+            answer = self._door.client.get_object(Bucket=self.bucket, Key=keys.index(self.key))
+            with contextlib.closing(answer["Body"]) as body:
+                if answer["ContentLength"] > sidecar.LIMIT:
+                    return None
+                stored = body.read(sidecar.LIMIT)
+            with self._lock:
+                self._bytes_read += len(stored)
+            head = self._door.client.head_object(Bucket=self.bucket, Key=self.key)
+            with self._lock:
+                self._etag = self._etag or head["ETag"]
+                return sidecar.unpack(stored, self._etag, head["ContentLength"])
+
+        try:
+            return persist("get_index", get, tries=1)
+        except errors.Problem:
+            return None  # it was only to save work; a store that is away is known at the first read of the object
+
+    def keep_index(self, index: bytes) -> None:
+        """Store the index of the object that was read, in place of an older one. Raises STORAGE_UNAVAILABLE."""
+        etag = self.etag
+        if etag is not None and len(index) < sidecar.LIMIT - 1024:
+            stored = sidecar.pack(index, etag, self.size)
+            self._door.call("put_object", Bucket=self.bucket, Key=keys.index(self.key), Body=stored, ContentType="application/octet-stream")
 
     def _get(self, start: int, end: int, into: bytearray) -> None:
         if start == end:
