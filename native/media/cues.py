@@ -24,6 +24,7 @@ from native.media.stretches import Stretch
 NOTHING = b"\0\0"  # a sample of MP4 that shows nothing (3GPP TS 26.245 §5.17: the length of its text)
 UNKNOWN = 0xFFFF_FFFF  # ticks; how encoders of DVD subtitles say that they do not know how long one lasts
 FOREVER = 3600  # seconds that the last packet of a track lasts when nothing says so
+PLAIN = b"{\\b0\\i0\\u0}"  # ends every style; the short way to say so is not understood by the encoder of MP4's text
 FIELDS = 8  # of an ASS line before its text: order, layer, style, name, three margins, effect
 
 
@@ -108,7 +109,7 @@ class Reader:
             return
         for rectangle in shown or ():
             if line := bytes(getattr(rectangle, "ass", b"")):
-                yield replace(cue, data=line)
+                yield replace(cue, data=line.replace(b"{\\r}", PLAIN))
 
 
 def written(encoder: Any, cues: Iterable[Cue]) -> Iterator[Cue]:
@@ -130,7 +131,7 @@ def apart(lines: Iterable[Cue]) -> list[Cue]:
             coming += 1
         if shown:
             first, *rest = (cue.data for cue in shown)
-            found.append(Cue(begin, end, b"{\\r}\\N".join([first, *map(_text, rest)])))
+            found.append(Cue(begin, end, (PLAIN + b"\\N").join([first, *map(_text, rest)])))
     return joined(found)
 
 
