@@ -6,7 +6,6 @@ Positions are counted in samples from the output's beginning and never accumulat
 from __future__ import annotations
 
 import math
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -102,7 +101,7 @@ def _copied(
 def span(index: Index, track: Track, begin: Fraction, finish: Fraction, *, run_in: bool) -> Span:
     """The packets heard in [begin, finish) seconds on the file's clock. With `run_in` those before them too, at negative times that
     the edit list hides, because a decoder needs them for the first one."""
-    tb, clock = _clock(track)
+    tb, clock = samples.clock(track)
     first = max(0, bisect_right(clock, begin / tb) - 1)
     last = bisect_left(clock, finish / tb)
     length = _usual(clock)
@@ -110,10 +109,17 @@ def span(index: Index, track: Track, begin: Fraction, finish: Fraction, *, run_i
         first = last  # the sound has ended before
     elif run_in:
         first = max(0, first - _run_in(track, length * tb))
-    elif first < last - 1 and clock[first] < begin / tb:
-        first += 1  # nothing hides the part before the beginning: start with the next whole packet
+    else:
+        # nothing hides the part before the beginning: start with the next whole packet, but for what players leave out of the first one
+        whole = bisect_left(clock, begin / tb - _left_out(index, clock))
+        first = whole if whole < last else first
     shift = round(begin / tb)
     return Span(index, track, first, last, tb, [t - shift for t in clock[first:last]], round(finish / tb) - shift)
+
+
+def _left_out(index: Index, clock: Sequence[int]) -> int:
+    """Ticks that players leave out of a copied track's beginning: Matroska's codec delay, by which its first packet is early."""
+    return max(0, -clock[0]) if index.kind.demuxer == "matroska" else 0
 
 
 def _usual(clock: Sequence[int]) -> int:
@@ -125,24 +131,6 @@ def _run_in(track: Track, length: Fraction) -> int:
     if track.stream.codec == "opus":
         return max(1, math.ceil(samples.OPUS_RUN_IN / length)) if length else 4
     return 2 if "HE" in (track.stream.profile or "") else 1
-
-
-def _clock(track: Track) -> tuple[Fraction, Sequence[int]]:
-    """Packet times in samples. A container that rounds them to milliseconds would otherwise make the sound uneven."""
-    rate = track.stream.sample_rate
-    if not rate or track.time_base == Fraction(1, rate) or len(track.pts) < 2:
-        return track.time_base, track.pts
-    tb = track.time_base
-    exact = [round(t * tb * rate) for t in track.pts]
-    step = round((exact[-1] - exact[0]) / (len(exact) - 1))
-    slack = max(2, round(tb * rate) + 1)
-    smooth, now = array("q"), exact[0]
-    for given in exact:
-        # A real gap is kept; what differs by a rounding only goes on from the packet before.
-        now = given if abs(given - now) > slack else now
-        smooth.append(now)
-        now += step
-    return Fraction(1, rate), smooth
 
 
 def _packets(run: Span) -> Iterator[av.Packet]:

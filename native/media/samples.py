@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -27,6 +29,10 @@ FADE_SECONDS = Fraction(3, 1000)  # at a join of foreign sounds; shorter clicks,
 HOLE = 200  # of a second: what is missing longer than this part is silence, and less is a clock that was rounded
 SILENT = 48_000  # samples of silence made at once
 CODES = {"flt": "f", "dbl": "d", "s16": "h", "s32": "i"}  # of sample formats whose samples can be faded
+CLOCKS = 64  # tracks whose times in samples are remembered
+LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}  # of sources that only count their channels
+
+_clocks: OrderedDict[int, tuple[Track, array[int]]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def _faded(frame: av.AudioFrame, place: int, count: int, fades: Fades) -> av.Aud
 
 def _placed(index: Index, track: Track, begin: Fraction, count: int, shape: Shape) -> Iterator[tuple[int, av.AudioFrame]]:
     """(place in samples after `begin`, frame) of the decoded sound."""
-    tb = track.time_base
+    tb, ticks = clock(track)
     first, last = _rows(track, begin, begin + Fraction(count, shape.rate))
     mixer, due = _mixer(shape), None
     for frame in _frames(index, track, first, last):
@@ -127,7 +133,7 @@ def _placed(index: Index, track: Track, begin: Fraction, count: int, shape: Shap
             if due is not None:
                 yield from _mixed(mixer, None, due)
                 mixer = _mixer(shape)
-            due = here if here is not None else round((track.pts[first] * tb - begin) * shape.rate)
+            due = here if here is not None else round((ticks[first] * tb - begin) * shape.rate)
         frame.pts = None
         try:
             found = list(_mixed(mixer, frame, due))
@@ -164,6 +170,40 @@ def _rows(track: Track, begin: Fraction, finish: Fraction) -> tuple[int, int]:
     return max(0, first), min(len(track.pts), bisect_left(track.pts, finish / tb) + 1)
 
 
+def clock(track: Track) -> tuple[Fraction, Sequence[int]]:
+    """Packet times in samples. A container that rounds them to milliseconds would otherwise make the sound uneven."""
+    rate = track.stream.sample_rate
+    if not rate or track.time_base == Fraction(1, rate) or len(track.pts) < 2:
+        return track.time_base, track.pts
+    known = _clocks.pop(id(track), None)
+    if known is None or known[0] is not track:
+        known = track, _smooth(array("q", (round(t * track.time_base * rate) for t in track.pts)), round(track.time_base * rate) + 1)
+    _clocks[id(track)] = known
+    if len(_clocks) > CLOCKS:
+        _clocks.popitem(last=False)
+    return Fraction(1, rate), known[1]
+
+
+def _smooth(given: array[int], slack: int) -> array[int]:
+    """Steady times within `slack` of the given ones, in the middle of their roundings. A real gap is kept."""
+    steps = sorted(b - a for a, b in pairwise(given))
+    usual = [step for step in steps if abs(step - steps[len(steps) // 2]) <= slack]
+    step = round(sum(usual) / len(usual))
+    smooth, first = array("q"), 0
+    while first < len(given):
+        low = high = 0
+        last = first + 1
+        while last < len(given):
+            off = given[last] - given[first] - (last - first) * step
+            if max(high, off) - min(low, off) > slack:
+                break
+            low, high, last = min(low, off), max(high, off), last + 1
+        start = given[first] + (low + high) // 2
+        smooth.extend(range(start, start + (last - first) * step, step) if step else given[first:last])
+        first = last
+    return smooth
+
+
 def decoder(track: Track) -> Any:
     """A decoder for a track. Raises CODEC_UNSUPPORTED."""
     facts = track.stream
@@ -176,14 +216,20 @@ def decoder(track: Track) -> Any:
         made.sample_rate = facts.sample_rate
     if facts.layout and "channels" not in facts.layout:
         made.layout = facts.layout
+    elif facts.channels in LAYOUTS:
+        made.layout = LAYOUTS[facts.channels]
     return made
 
 
 def _frames(index: Index, track: Track, first: int, last: int) -> Iterator[av.AudioFrame]:
     decodes, damaged = decoder(track), 0
+    tb, ticks = clock(track)
     for sample in packets.read(index, track, first, last):
+        packet = packets.owned(sample.data)
+        packet.pts = packet.dts = ticks[sample.number]
+        packet.time_base = tb
         try:
-            yield from decodes.decode(sample.packet(track))
+            yield from decodes.decode(packet)
         except av.error.FFmpegError:
             # a damaged packet is a moment of silence, not the end of the sound; many of them are no sound at all
             damaged += 1
