@@ -77,6 +77,30 @@ OTHERS = {
         Recipe("prores", ("-c:v", "prores_ks",), ("-c:a", "pcm_s16le"), suffix=".mov", seconds=2),
     )
 }  # fmt: skip
+_HDR10 = (
+    "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:hdr10=1:max-cll=1000,400:"
+    "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+)
+
+
+def x265(params: str, *more: str) -> tuple[str, ...]:
+    return ("-c:v", "libx265", "-preset", "fast", "-x265-params", f"{params}:scenecut=0:log-level=error", *more)
+
+
+HEVC = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("hevc_closed", x265("keyint=24:min-keyint=24:open-gop=0", "-tag:v", "hvc1"), seconds=3),
+        Recipe("hevc_open", x265("keyint=24:min-keyint=24:open-gop=1:bframes=4", "-tag:v", "hvc1"), seconds=3),
+        Recipe("hevc_radl", x265("keyint=24:min-keyint=24:open-gop=0:radl=2", "-tag:v", "hvc1"), seconds=3),
+        Recipe("hevc_slices", x265("keyint=30:min-keyint=30:slices=2:ref=5:bframes=8"), seconds=3),
+        Recipe("hevc_hdr10", x265(f"keyint=24:min-keyint=24:{_HDR10}", "-tag:v", "hvc1", "-pix_fmt", "yuv420p10le"), seconds=3),
+        Recipe("hevc_422", x265("keyint=24:min-keyint=24:chromaloc=2", "-pix_fmt", "yuv422p10le", "-tag:v", "hvc1"), seconds=3),
+        Recipe("hevc_transport", x265("keyint=24:min-keyint=24:open-gop=1"), seconds=3, suffix=".ts"),
+        Recipe("hevc_matroska", x265("keyint=24:min-keyint=24:repeat-headers=1"), seconds=3, suffix=".mkv"),
+        Recipe("hevc_vfr", x265("keyint=24:min-keyint=24"), filters="select='mod(n*7,11)-3'", extra=("-fps_mode", "passthrough"), seconds=3),
+    )
+}  # fmt: skip
 PCM = ("-c:a", "pcm_s16le")
 INTRA = {
     recipe.name: recipe

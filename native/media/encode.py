@@ -74,7 +74,10 @@ def _pictures(source: Source, first: int, last: int) -> Iterator[av.VideoFrame]:
     assert track is not None
     # A frame that decodes with errors would be encoded as a picture that nobody has ever seen.
     decoder = video_decoder(track, err_detect="explode") if _strict(track) else video_decoder(track)
+    start = source.points.at(first) if not track.unreliable else None
     for sample in packets.read(source.index, track, first, last):
+        if start is not None and sample.number in start.dropped:
+            continue  # the decoder would leave it out, or stumble over it
         yield from _decode(decoder, sample.packet(track), track, track.pts[first])
     yield from _decode(decoder, None, track, track.pts[first])
 
@@ -113,6 +116,49 @@ def video_decoder(track: index.Track, **options: str) -> Any:
     # a frame header may claim any size; memory is not given before this limit is checked
     decoder.options = {"max_pixels": str(demuxer.MAX_PIXELS), **options}
     return decoder
+
+
+def like(codec: str, track: index.Track) -> Any:
+    """An encoder for frames of a track, with its size, pixels, shape, colours and clock; its options are still to be set."""
+    facts = track.stream
+    encoder: Any = CodecContext.create(codec, "w")
+    encoder.width, encoder.height, encoder.pix_fmt = facts.width, facts.height, facts.pixel_format
+    encoder.time_base = track.time_base
+    encoder.framerate = facts.frame_rate or Fraction(25)
+    if facts.sample_aspect:
+        encoder.sample_aspect_ratio = facts.sample_aspect
+    colour(encoder, facts)
+    encoder.thread_count = THREADS
+    return encoder
+
+
+def colour(encoder: Any, facts: Stream) -> None:
+    """Gives an encoder the colour description of a stream, as far as it has one."""
+    for name, value in (
+        ("color_range", facts.color_range),
+        ("color_primaries", facts.color_primaries),
+        ("color_trc", facts.color_transfer),
+        ("colorspace", facts.color_matrix),
+    ):
+        if value is not None:
+            setattr(encoder, name, value)
+
+
+def packets_of(encoder: Any, source: Source, piece: Encode, times: Sequence[int]) -> Iterator[av.Packet]:
+    """The piece's frames, coded one packet each. Raises Undecodable."""
+    assert source.track is not None
+    made = 0
+    for frame in frames(source, piece, times):
+        frame.pict_type = PictureType.NONE
+        frame.time_base = source.track.time_base
+        for packet in encoder.encode(frame):
+            made += 1
+            yield packet
+    for packet in encoder.encode(None):
+        made += 1
+        yield packet
+    if made != len(times):
+        raise Undecodable
 
 
 @dataclass(frozen=True)

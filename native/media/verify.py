@@ -150,23 +150,26 @@ def _decodes(index: Index, track: Track, promise: Promise) -> None:
     """The first and the last group of pictures and the surroundings of every seam, or all of a small output, decoded without mercy."""
     for first, last in _windows(track, promise):
         decoder = encode.video_decoder(track, err_detect="explode")
-        count = 0
+        count, wanted = 0, last - first
         try:
             for sample in packets.read(index, track, first, last):
+                if _leading(track, first, sample):
+                    wanted -= 1
+                    continue
                 count += sum(not f.is_corrupt for f in decoder.decode(sample.packet(track)))
             count += sum(not f.is_corrupt for f in decoder.decode(None))
         except av.error.FFmpegError as exc:
             raise errors.VERIFY_FAILED("The result does not decode.") from exc
-        if count < last - first and not promise.guessed and promise.slack == 0 and track.keys[first]:
-            missing = last - first - count
-            if missing > _leading(track, first, last):
+        if count < wanted and not promise.guessed and promise.slack == 0 and track.keys[first]:
+            missing = wanted - count
+            # hidden pictures may refer to what was cut off before the first key frame: nobody sees that they are missing
+            if missing > sum(1 for n in range(first, last) if not track.shown(track.pts[n])):
                 raise errors.VERIFY_FAILED(f"{missing} frames of the result do not decode.")
 
 
-def _leading(track: Track, first: int, last: int) -> int:
-    """Pictures that refer to what lies before the packets decoded here: hidden ones, which nobody sees missing, and those that a later key
-    frame is followed by and preceded by in showing. The file itself must not begin with any of these."""
-    return sum(1 for n in range(first, last) if not track.shown(track.pts[n]) or (first and track.pts[n] < track.pts[first]))
+def _leading(track: Track, first: int, sample: packets.Sample) -> bool:
+    """Does a picture follow a key frame, where decoding begins in the middle of a file, and is shown before it? It may need what lies before."""
+    return bool(first and track.keys[first] and sample.pts < track.pts[first])
 
 
 def _windows(track: Track, promise: Promise) -> list[tuple[int, int]]:
