@@ -37,7 +37,6 @@ def x264(params: str) -> tuple[str, ...]:
 
 BT709 = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "800k", "-g", "60")
-X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=48:log-level=error", "-tag:v", "hvc1")
 H264 = {
     recipe.name: recipe
     for recipe in (
@@ -71,7 +70,6 @@ OTHERS = {
     recipe.name: recipe
     for recipe in (
         Recipe("vp9", VP9, ("-c:a", "libopus"), suffix=".webm", seconds=3),
-        Recipe("hevc", X265, seconds=3),
         Recipe("mpeg4", ("-c:v", "mpeg4", "-b:v", "1500k", "-bf", "2", "-g", "30"), ("-c:a", "mp3"), suffix=".avi", seconds=3),
         Recipe("mpeg2", ("-c:v", "mpeg2video", "-b:v", "3M", "-bf", "2", "-g", "15"), ("-c:a", "mp2"), suffix=".ts", seconds=3),
         Recipe("prores", ("-c:v", "prores_ks",), ("-c:a", "pcm_s16le"), suffix=".mov", seconds=2),

@@ -22,8 +22,13 @@ from native.media.index import Track
 from native.media.pieces import Coded, Copy, Encode, NotCopyable, Part, Piece
 from native.media.splice import Source
 
-BEST, WORST, USUAL = 12, 28, 20  # the range of constant rate factors for frames at a cut, and the one for unknown quantisers
-ENCODABLE = {f"yuv{shape}p{depth}" for shape in ("420", "422", "444") for depth in ("", "10le", "12le")} | {"yuvj420p", "yuvj422p", "yuvj444p"}
+BEST, WORST, USUAL = 12, 24, 20  # the range of constant rate factors for frames at a cut, and the one for unknown quantisers
+BETTER = 4  # rate factor below the source's quantiser: P frames are coded at about three above the rate factor's I frames
+ENCODABLE = {f"yuv{shape}p{depth}" for shape in ("420", "422", "444") for depth in ("", "10le", "12le")} | {
+    "yuvj420p",
+    "yuvj422p",
+    "yuvj444p",
+}
 # Of these sample entries the picture is only right with the Dolby Vision data (profile 5).
 DOLBY_ONLY = ("dvhe", "dvh1")
 
@@ -47,7 +52,9 @@ class Hevc(base.Codec):
         stream = base.track_of(source).stream
         if any(isinstance(piece, Encode) for piece in found):
             if stream.tag in DOLBY_ONLY:
-                raise NotCopyable("frames at a cut of Dolby Vision without a plain picture cannot be encoded to fit, and its colours are not kept")
+                raise NotCopyable(
+                    "Dolby Vision without a plain picture is only copied from key frame to key frame; encoded, its colours are not kept"
+                )
             if stream.pixel_format not in ENCODABLE:
                 raise NotCopyable(f"{stream.pixel_format} pixels cannot be encoded in HEVC here")
         return found
@@ -227,10 +234,10 @@ def _split(data: bytes, width: int) -> list[bytes]:
 
 
 def _quality(source: Source, row: int) -> int:
-    """The rate factor: a little better than the quantiser of the source's own intra picture, within sane bounds."""
+    """The rate factor: better than the quantiser of the source's own intra picture, within sane bounds."""
     found = _found(source)
     known = {s.id: s for s in map(sets.sps, found.of(sets.SPS))}
     pictures = {p.id: p for p in map(sets.pps, found.of(sets.PPS))}
     seen = [slices.qp(unit, known, pictures) for unit in _units(source, row) if slices.is_slice(unit)]
     quantisers = [qp for qp in seen if qp is not None]
-    return max(BEST, min(WORST, round(median(quantisers)) - 2)) if quantisers else USUAL
+    return max(BEST, min(WORST, round(median(quantisers)) - BETTER)) if quantisers else USUAL
