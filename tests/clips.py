@@ -96,7 +96,8 @@ HEVC = {
         Recipe("hevc_422", x265("keyint=24:min-keyint=24:chromaloc=2", "-pix_fmt", "yuv422p10le", "-tag:v", "hvc1"), seconds=3),
         Recipe("hevc_transport", x265("keyint=24:min-keyint=24:open-gop=1"), seconds=3, suffix=".ts"),
         Recipe("hevc_matroska", x265("keyint=24:min-keyint=24:repeat-headers=1"), seconds=3, suffix=".mkv"),
-        Recipe("hevc_vfr", x265("keyint=24:min-keyint=24"), filters="select='mod(n*7,11)-3'", extra=("-fps_mode", "passthrough"), seconds=3),
+        Recipe("hevc_vfr", x265("keyint=24:min-keyint=24"), filters="select='mod(n*7,11)-3'", seconds=3,
+               extra=("-fps_mode", "passthrough")),
     )
 }  # fmt: skip
 PCM = ("-c:a", "pcm_s16le")

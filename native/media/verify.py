@@ -168,7 +168,7 @@ def _decodes(index: Index, track: Track, promise: Promise) -> None:
 
 
 def _leading(track: Track, first: int, sample: packets.Sample) -> bool:
-    """Does a picture follow a key frame, where decoding begins in the middle of a file, and is shown before it? It may need what lies before."""
+    """Is a picture shown before the key frame in the middle of a file that decoding begins with? It may need what lies before."""
     return bool(first and track.keys[first] and sample.pts < track.pts[first])
 
 

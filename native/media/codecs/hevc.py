@@ -8,27 +8,21 @@ their own beside the first source's, all in the file's header: so the file is `h
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from statistics import median
 from typing import Any
 
-from av.codec.context import CodecContext, Flags
+from av.codec.context import Flags
 
 from native.media import encode, nal, packets, splice
 from native.media.codecs import base
 from native.media.h264.bits import Unsupported
 from native.media.hevc import record, sei, sets, slices
-from native.media.index import Track
 from native.media.pieces import Coded, Copy, Encode, NotCopyable, Part, Piece
 from native.media.splice import Source
 
 BEST, WORST, USUAL = 12, 24, 20  # the range of constant rate factors for frames at a cut, and the one for unknown quantisers
 BETTER = 4  # rate factor below the source's quantiser: P frames are coded at about three above the rate factor's I frames
-ENCODABLE = {f"yuv{shape}p{depth}" for shape in ("420", "422", "444") for depth in ("", "10le", "12le")} | {
-    "yuvj420p",
-    "yuvj422p",
-    "yuvj444p",
-}
+ENCODABLE = {f"yuv{j}{shape}p{depth}" for j in ("", "j") for shape in ("420", "422", "444") for depth in ("", "10le", "12le")}
 # Of these sample entries the picture is only right with the Dolby Vision data (profile 5).
 DOLBY_ONLY = ("dvhe", "dvh1")
 
@@ -52,9 +46,7 @@ class Hevc(base.Codec):
         stream = base.track_of(source).stream
         if any(isinstance(piece, Encode) for piece in found):
             if stream.tag in DOLBY_ONLY:
-                raise NotCopyable(
-                    "Dolby Vision without a plain picture is only copied from key frame to key frame; encoded, its colours are not kept"
-                )
+                raise NotCopyable("its Dolby Vision picture is only copied from key frame to key frame, and its colours are lost")
             if stream.pixel_format not in ENCODABLE:
                 raise NotCopyable(f"{stream.pixel_format} pixels cannot be encoded in HEVC here")
         return found

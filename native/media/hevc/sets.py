@@ -1,4 +1,4 @@
-"""Parameter sets of HEVC (ITU-T H.265, 7.3.2): what an encoder and a slice header need to know of them, and the same set under other ids."""
+"""Parameter sets of HEVC (ITU-T H.265, 7.3.2): what encoders and slice headers need to know of them, and the same set under other ids."""
 
 from __future__ import annotations
 
