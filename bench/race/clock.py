@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ def time(steps: Sequence[Sequence[str | Path]], room: Path, *, reads: bool = Fal
     answer = json.loads(done.stdout)
     if why := answer.get("failed"):
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        raise Failed(f"{why}: {lines[-1].strip()[:200]}" if lines else why)
+        telling = [line for line in lines if re.search(r"(?i)\berror\b|\w+Error:", line)] or lines
+        raise Failed(f"{why}: {telling[-1].strip()[:200]}" if telling else why)
     if not reads:
         answer["read_bytes"] = None
     return Sample(**answer)

@@ -111,25 +111,37 @@ def pitch(samples: np.ndarray, rate: int) -> float:
 # judgements
 
 
-def cut(path: Path, wanted: Sequence[tuple[int, int]], source_time: Callable[[int], float]) -> Seen:
-    """A cut out of swept clips: `wanted` lists (clip, frame), `source_time` says when a frame number is shown in its source.
+def cut(path: Path, wanted: Sequence[tuple[int, int]], source_time: Callable[[int], float], late: float = 0.0) -> Seen:
+    """A cut out of swept clips: `wanted` lists (clip, frame), `source_time` says when a frame number is shown in its source, whose own
+    sound is `late` by so many seconds.
 
     Right: exactly those frames, their distances in time kept to 1.5 ms, and the sound on its place at the start and at the end.
     """
     shown = pictures(path)
     frames, words = _frames(shown, wanted)
     pace = max((abs((b.time - a.time) - (source_time(b.frame) - source_time(a.frame))) for a, b in _runs(shown)), default=0.0)
-    samples, rate, first = sound(path)
-    slips = []
-    for picture in (shown[0], shown[-1]):
-        # so much earlier than the last frame that the window is still in the sound
-        at = max(0.0, picture.time - first - (WINDOW_SECONDS + REACH_SECONDS if picture is shown[-1] else 0))
-        ahead = source_time(picture.frame) - picture.time + first
-        slips.append(slip(samples, rate, at, lambda t, ahead=ahead: t + ahead))
+    slips = [None if it is None else it - late for it in _slips(path, shown, source_time)]
     steady = pace <= SYNC_SECONDS
     synced = all(it is not None and abs(it) <= SYNC_SECONDS for it in slips)
     said = "sound " + " and ".join("lost" if it is None else f"{1000 * it:+.1f} ms" for it in slips)
     return Seen(frames and steady and synced, f"{words}; {said}" + ("" if steady else f"; times off by {1000 * pace:.0f} ms"))
+
+
+def lateness(source: Path, source_time: Callable[[int], float]) -> float:
+    """Seconds by which a source's own sound is late: not every container tells the delay of its encoder."""
+    return _slips(source, pictures(source), source_time)[0] or 0.0
+
+
+def _slips(path: Path, shown: Sequence[Picture], source_time: Callable[[int], float]) -> list[float | None]:
+    """How late the sound is at the first picture and at the last; None for where it is another sound."""
+    samples, rate, first = sound(path)
+    found = []
+    for picture in (shown[0], shown[-1]):
+        # so much earlier than the last frame that the window is still in the sound
+        at = max(0.0, picture.time - first - (WINDOW_SECONDS + REACH_SECONDS if picture is shown[-1] else 0))
+        ahead = source_time(picture.frame) - picture.time + first
+        found.append(slip(samples, rate, at, lambda t, ahead=ahead: t + ahead))
+    return found
 
 
 def _runs(shown: Sequence[Picture]) -> list[tuple[Picture, Picture]]:
