@@ -17,9 +17,10 @@ import av.error
 from av.container import OutputContainer
 
 from native import errors
-from native.media import annexb, audio, codecs, containers, demuxer, encode, extras, mux, packets, sandbox, stretches, subtitles, tags
+from native.media import annexb, audio, codecs, containers, demuxer, encode, extras, hdr, mux, packets, sandbox, stretches, subtitles, tags
 from native.media.codecs.base import Stitch
 from native.media.edit import Edit
+from native.media.info import Stream
 from native.media.pieces import Coded, Encode, NotCopyable, Part, Primed, Undecodable
 from native.media.plan import Plan
 from native.media.promise import Promise
@@ -229,13 +230,20 @@ class _Writing:
                 setattr(context, name, value)
         context.thread_count = encode.THREADS
         context.gop_size = max(1, round((facts.frame_rate or 25) * 5))  # so that the next cut of it has few frames to encode
-        context.options = target.options
+        context.options = self._lit(target, facts)
         if target.tag and self.job.container in ("mp4", "mov"):
             context.codec_tag = target.tag
         if target.pixel_format != facts.pixel_format:
             self.plan.warnings.append(f"The pixels were converted from {facts.pixel_format} to {target.pixel_format}.")
         tags.name(stream, track.stream, self.job.container, self.plan.warnings)
         return stream, self._encoded_packets(stream)
+
+    def _lit(self, target: encode.Target, facts: Stream) -> dict[str, str]:
+        """The encoder's options, with what an HDR source says of its screen and light."""
+        if target.codec != "libx265" or facts.color_transfer not in hdr.HDR or self.shown is not self.first:
+            return target.options
+        more = "".join(f":{name}={value}" for name, value in hdr.x265(self.template, facts.index).items())
+        return target.options | {"x265-params": target.options["x265-params"] + more}
 
     def _encoded_packets(self, stream: Any) -> Iterator[av.Packet]:
         shown = array("q")

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
-from native.media import index, matroska, smpte, source
+from native.media import hdr, index, matroska, smpte, source
 from native.media.made import Made
 from tests import clips
 from tests.media.cutting import render
@@ -204,3 +204,44 @@ def test_a_second_picture_is_left_out_with_a_word(folder: Path, tmp_path: Path) 
     made = render([two], tmp_path, {"start": "1", "end": "2"})
     assert any("further video tracks" in w for w in made.warnings)
     assert sum(s.kind == "video" for s in made.streams) == 1
+
+
+def bright(folder: Path) -> Path:
+    """An HDR clip whose pictures and container both say what screen and what light it was made for."""
+    path = folder / "bright.mp4"
+    if not path.exists():
+        screen = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+        said = f"log-level=error:keyint=15:hdr10=1:master-display={screen}:max-cll=1000,400:colorprim=9:transfer=16:colormatrix=9"
+        plain, small = folder / "said.mp4", ["-f", "lavfi", "-i", f"testsrc2=s={clips.WIDTH}x{clips.HEIGHT}:r=30:d=1"]
+        encoder = ["-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le", "-tag:v", "hvc1"]
+        clips.ffmpeg(*small, *encoder, "-x265-params", said, str(plain))
+        # FFmpeg lifts what it decodes into the container
+        clips.ffmpeg("-i", str(plain), *encoder, "-x265-params", "log-level=error:keyint=15", str(path))
+    return path
+
+
+def light_of(path: Path) -> dict[str, bytes]:
+    with av.open(str(path)) as container:
+        return {s.type.name: bytes(s) for s in next(container.decode(video=0)).side_data if "SEI" not in s.type.name}
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_copied_hdr_keeps_what_the_container_says(container: str, folder: Path, tmp_path: Path) -> None:
+    """Screen and light are in the output's own boxes, or elements, as in the source's."""
+    made = render([bright(folder)], tmp_path, {}, container=container)
+    assert made.copied_frames == made.frames
+    data = made.path.read_bytes()
+    assert all(word in data for word in ((b"mdcv", b"clli") if container == "mp4" else (b"\x55\xd0", b"\x55\xbc", b"\x55\xbd")))
+    assert light_of(made.path) == light_of(bright(folder))
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_encoded_hdr_says_it_again(container: str, folder: Path, tmp_path: Path) -> None:
+    """Encoded anew, the pictures themselves say it, with the colours."""
+    made = render([bright(folder)], tmp_path, {"start": "0.2"}, mode="encode", container=container)
+    before, after = light_of(bright(folder)), light_of(made.path)
+    assert after["CONTENT_LIGHT_LEVEL"] == before["CONTENT_LIGHT_LEVEL"]
+    assert hdr._screen(after["MASTERING_DISPLAY_METADATA"]) == hdr._screen(before["MASTERING_DISPLAY_METADATA"])
+    assert hdr._screen(before["MASTERING_DISPLAY_METADATA"]) == "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    facts = made.streams[0]
+    assert (facts.color_primaries, facts.color_transfer, facts.color_matrix) == (9, 16, 9)
