@@ -46,7 +46,8 @@ def _presentation(data: bytes) -> Screen | None:
 
 def _page(data: bytes) -> Screen | None:
     """DVB: the page composition segment (ETSI EN 300 743 §7.2.2)."""
-    for kind, body in _segments(data, 4):
+    # some demuxers leave the PES payload's own head in front (§6.2)
+    for kind, body in _segments(data.removeprefix(b"\x20\0"), 4):
         if kind == 0x10 and len(body) >= 4:
             page, timeout, state = body[:2], body[2:3], body[3]
             version = (state & 0xF0) + 0x10 & 0xF0

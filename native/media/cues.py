@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -86,11 +87,17 @@ def joined(cues: Iterable[Cue]) -> list[Cue]:
     return found
 
 
+class Unreadable(Exception):
+    """Nothing here decodes such a track."""
+
+
 class Reader:
     """Turns packets of one track into lines of ASS."""
 
     def __init__(self, track: Track) -> None:
-        assert track.decoder is not None
+        """Raises Unreadable, and libavcodec's errors for a head that is none."""
+        if track.decoder is None:
+            raise Unreadable
         self._decoder: Any = CodecContext.create(track.decoder, "r")
         if track.extradata:
             self._decoder.extradata = track.extradata
@@ -115,8 +122,9 @@ class Reader:
 def written(encoder: Any, cues: Iterable[Cue]) -> Iterator[Cue]:
     """Lines of ASS as packets of an encoder."""
     for cue in cues:
-        # times are set by whoever muxes; the encoder only needs a line that lasts
-        yield replace(cue, data=bytes(encoder.encode_subtitle(SubtitleSet.create(cue.data, 0, 1000, pts=0))))
+        # a line that cannot be written is left out, not the film; times are set by whoever muxes, the encoder only needs one that lasts
+        with suppress(av.error.FFmpegError):
+            yield replace(cue, data=bytes(encoder.encode_subtitle(SubtitleSet.create(cue.data, 0, 1000, pts=0))))
 
 
 def apart(lines: Iterable[Cue]) -> list[Cue]:

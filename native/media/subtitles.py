@@ -13,6 +13,7 @@ from math import ceil
 from typing import Any
 
 import av
+import av.error
 from av.container import InputContainer, OutputContainer
 
 from native.media import bitmaps, cues, mux, packets, tags
@@ -66,21 +67,29 @@ def streams(
     found = []
     for row in _rows(stretches):
         track = row.first
-        copied = row.alike and row.tracks[0] is not None and track.stream.codec in HOLDS[container]
-        if copied:
+        made, note = None, f"Left out: {_described(track)} subtitles, which {container.upper()} does not hold here."
+        if row.alike and row.tracks[0] is not None and track.stream.codec in HOLDS[container]:
             stream: Any = mux.copied(out, template.streams[track.stream.index])
-            made = _kept(row, stretches, stream)
-        elif track.stream.codec in TEXT and container in TURNS and all(t.decoder for t in row.known):
+            made, note = (stream, _kept(row, stretches, stream)), None
+        elif track.stream.codec in TEXT and container in TURNS and (readers := _readers(row)) is not None:
             stream = mux.encoded(out, TURNS[container])
-            made = _turned(row, stretches, stream, TURNS[container])
+            made, note = (stream, _turned(row, stretches, stream, readers)), None
             if any(t.stream.codec == "ass" for t in row.known):
-                warnings.append("Subtitles with styles were turned into plainer ones, because the container or the segments need it.")
-        else:
-            warnings.append(f"Left out: {_described(track)} subtitles, which {container.upper()} does not hold here.")
-            continue
-        tags.name(stream, track.stream, container, warnings)
-        found.append((stream, made))
+                note = "Subtitles with styles were turned into plainer ones, because the container or the segments need it."
+        if note is not None and note not in warnings:
+            warnings.append(note)
+        if made is not None:
+            tags.name(made[0], track.stream, container, warnings)
+            found.append(made)
     return found
+
+
+def _readers(row: Row) -> dict[int, cues.Reader] | None:
+    """What reads each track of a row, by the track's identity; None when one of them cannot be read."""
+    try:
+        return {id(track): cues.Reader(track) for track in row.known}
+    except (av.error.FFmpegError, cues.Unreadable):
+        return None
 
 
 def _described(track: Track) -> str:
@@ -128,10 +137,9 @@ def _read(row: Row, stretches: Sequence[Stretch]) -> Iterator[Cue]:
             yield from cues.of(track, stretch)
 
 
-def _turned(row: Row, stretches: Sequence[Stretch], stream: Any, codec: str) -> Iterator[av.Packet]:
-    """Text of any format as that of `codec`."""
-    readers = {id(track): cues.Reader(track) for track in row.known}
-    encoder = stream.codec_context
+def _turned(row: Row, stretches: Sequence[Stretch], stream: Any, readers: dict[int, cues.Reader]) -> Iterator[av.Packet]:
+    """Text of any format as that of the stream's encoder."""
+    encoder, codec = stream.codec_context, stream.codec_context.codec.canonical_name
     encoder.subtitle_header = readers[id(row.first)].header
     encoder.time_base = stream.time_base = CLOCK if codec == "mov_text" else MILLISECOND
     lines = cues.joined(

@@ -224,6 +224,7 @@ def test_display_sets_of_dvb_are_read_and_cleared() -> None:
     cleared = bitmaps.screen("dvb_subtitle", seen.cleared)
     assert cleared is not None
     assert (cleared.whole, cleared.shows) == (False, False)
+    assert bitmaps.screen("dvb_subtitle", b"\x20\0" + page + b"\xff") == seen
     assert seen.cleared.endswith(bytes.fromhex("0f8000010000"))
 
 
