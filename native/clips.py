@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,13 +29,14 @@ class Clip:
 
 
 class Clips(Request):
-    """Subclasses say which `clips`, in the order they play."""
+    """Subclasses say which `clips`."""
 
     mode: Mode = "exact"
     output: Output = Output()
 
+    @abstractmethod
     def clips(self) -> Sequence[Clip]:
-        raise NotImplementedError
+        """In the order they play."""
 
     def sources(self) -> Sequence[tuple[str, str]]:
         """Each asset once, in the order of its first use: many clips of one source open it once."""

@@ -128,12 +128,14 @@ def _relit(stream: Any, clip: Clip, to: Target) -> Any:
     """Another transfer, by way of linear light: HDR (BT.2020 with PQ or HLG) as BT.709, BT.709 as HDR, and one kind of HDR as the other."""
     assert clip.picture is not None
     stream = stream.filter("scale", clip.width, clip.height, flags=SCALING, **_conversion(clip.picture, _own(clip.picture, to)))
-    stream = stream.filter("format", "yuv420p10le").filter("zscale", **_light(clip.picture.color_transfer, "in"), t="linear", npl=PAPER)
-    stream = stream.filter("format", "gbrpf32le")
-    if to.transfer not in HDR:
-        stream = stream.filter("zscale", p="709").filter("tonemap", "mobius", desat=0)
-        return stream.filter("zscale", t="709", m="709", r="limited")
-    return stream.filter("zscale", p="2020").filter("zscale", **_light(to.transfer, ""), npl=PAPER)
+    known = _light(clip.picture.color_transfer, "in")
+    stream = stream.filter("format", "yuv420p10le")
+    if to.transfer in HDR:
+        stream = stream.filter("zscale", **known, p="2020", t="linear", m="gbr", npl=PAPER).filter("format", "gbrpf32le")
+        return stream.filter("zscale", **_light(to.transfer, ""), npl=PAPER)
+    stream = stream.filter("zscale", **known, t="linear", npl=PAPER).filter("format", "gbrpf32le")
+    stream = stream.filter("zscale", p="709").filter("tonemap", "mobius", desat=0)
+    return stream.filter("zscale", t="709", m="709", r="limited")
 
 
 def _own(picture: Stream, to: Target) -> Target:

@@ -43,6 +43,8 @@ class Track:
     def last_shown(self, latest: int) -> int:
         """Ticks that the frame shown last, at `latest`, stays. The edit list knows best; the tables only know the packet decoded last."""
         left = self.hidden_from - latest if self.hidden_from is not None else 0
+        if abs(left - self.last) * 20 < self.last:
+            return self.last  # the edit list means the same: it only counts in a coarser clock
         return left if 0 < left <= max(3 * self.last, 1) else max(self.last, 0)
 
     def shown_times(self) -> list[int]:
