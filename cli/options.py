@@ -53,6 +53,25 @@ Modes = Annotated[
     ),
 ]
 
+
+class Codec(enum.StrEnum):
+    H264 = "h264"
+    HEVC = "hevc"
+    VP9 = "vp9"
+    AV1 = "av1"
+
+
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size", metavar="WxH", help="The picture's size: 1280x720, or 1280x or x720 to keep its shape.", show_default="as most of it is"
+    ),
+]
+Rate = Annotated[
+    str | None, typer.Option("--rate", metavar="N", help="Frames per second: 25, 29.97 or 30000/1001.", show_default="as most of it is")
+]
+Codecs = Annotated[Codec | None, typer.Option("--codec", help="What the picture is coded in.", show_default="as most of it is")]
+
 CONTAINERS = {".m4v": "mp4", **{f".{container}": container for container in names.CONTENT_TYPES}}
 
 
@@ -92,6 +111,17 @@ def source(text: str, beside: Path | None = None) -> Path | str:
         return str(uuid.UUID(text))
     except ValueError:
         raise Usage(f"{text}: there is no such file, and it is not an asset's id.", field="source") from None
+
+
+def picture(size: str | None, rate: str | None, codec: Codec | None) -> dict[str, Any]:
+    """The members of `output` that shape the picture. Raises Usage for a size that is none; the server judges the rest."""
+    wanted: dict[str, Any] = {"frame_rate": rate, "codec": codec.value if codec else None}
+    if size is not None:
+        found = re.fullmatch(r"(\d{1,5})?x(\d{1,5})?", size.strip().lower(), re.ASCII)
+        if found is None or not any(found.groups()):
+            raise Usage(f"--size {size!r}: a size is like 1280x720, 1280x or x720.", field="size")
+        wanted |= {name: int(side) if side else None for name, side in zip(("width", "height"), found.groups(), strict=True)}
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def output(out: Path | None, sources: list[Path | str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DEFAULT_DATA, AsJson, Data, Mode, Modes, Out
+from cli.options import DEFAULT_DATA, AsJson, Codecs, Data, Mode, Modes, Out, Rate, Size
 from cli.screen import Screen
 
 PANEL = "Edit"
@@ -25,6 +25,9 @@ def trim(  # noqa: PLR0917 (typer gives them by name)
     end: Annotated[str, typer.Option("--end", metavar="T", help="The first moment that does not.")],
     out: Out = None,
     mode: Modes = Mode.EXACT,
+    size: Size = None,
+    rate: Rate = None,
+    codec: Codecs = None,
     as_json: AsJson = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
@@ -38,27 +41,33 @@ def trim(  # noqa: PLR0917 (typer gives them by name)
 
     first, last = options.span(start, end)
     given = options.source(src)
-    body = {"start": first, "end": last, "mode": mode.value}
+    body = {"start": first, "end": last, "mode": mode.value, "output": options.picture(size, rate, codec)}
     work.run(Screen(as_json), data, "trim", [given], build=lambda assets: {"source": assets[0], **body}, out=out)
 
 
-def merge(
+def merge(  # noqa: PLR0917 (typer gives them by name)
     src: Annotated[list[str], typer.Argument(metavar="SRC SRC…", help="Files, or ids of assets, in the order they play.")],
     out: Out = None,
     mode: Modes = Mode.EXACT,
+    size: Size = None,
+    rate: Rate = None,
+    codec: Codecs = None,
     as_json: AsJson = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Join whole sources, one after another.
 
-    What agrees is copied; only what does not agree with the first source is made to fit.
+    What agrees with most of it is copied; only the odd ones are made to fit.
 
     Example: nve merge intro.mp4 talk.mov end.mp4 -o film.mp4
+
+    Example: nve merge phone.mov camera.mp4 --size 1280x720 --rate 30 -o film.mp4
     """
     from cli import options, work
 
     given = [options.source(each) for each in src]
-    work.run(Screen(as_json), data, "merge", given, build=lambda assets: {"sources": list(assets), "mode": mode.value}, out=out)
+    body = {"mode": mode.value, "output": options.picture(size, rate, codec)}
+    work.run(Screen(as_json), data, "merge", given, build=lambda assets: {"sources": list(assets), **body}, out=out)
 
 
 def render(

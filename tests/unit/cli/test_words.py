@@ -157,3 +157,17 @@ def test_an_edit_can_come_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, "stdin", io.StringIO(f'{{"clips": [{{"source": "{ASSET}"}}]}}'))
     assert EditFile("-").sources == [ASSET]
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"), [("1280x720", {"width": 1280, "height": 720}), ("1280x", {"width": 1280}), ("X720", {"height": 720}), (None, {})]
+)
+def test_a_size_may_leave_a_side_to_the_shape(size, sides):
+    assert options.picture(size, None, None) == sides
+    assert options.picture(size, "29.97", options.Codec.HEVC) == {**sides, "frame_rate": "29.97", "codec": "hevc"}
+
+
+@pytest.mark.parametrize("size", ["x", "", "720p", "12 80x720", "-2x720", "1280:720"])
+def test_what_is_no_size_is_refused_before_anything_is_sent(size):
+    with pytest.raises(Usage, match="1280x720, 1280x or x720"):
+        options.picture(size, None, None)
