@@ -22,6 +22,8 @@ from native.media.index import Index, Track
 from native.media.samples import Fades
 from native.media.stretches import Stretch
 
+AAC_DELAY = 1024  # samples that the encoder of libavcodec says it is late by: one packet
+
 
 @dataclass(frozen=True)
 class Sound:
@@ -90,17 +92,23 @@ class Span:
 def _copied(
     out: OutputContainer, template: InputContainer, track: Track, stretch: Stretch, container: str
 ) -> tuple[Any, Iterator[av.Packet]] | None:
-    run = span(stretch.index, track, stretch.begin, stretch.finish, run_in=containers.OF[container].edited)
+    delay = _delay(stretch.index, track) if containers.OF[container].demuxer == "matroska" else 0
+    tb, clock = samples.clock(track)
+    # only when there is a packet before the first one that is heard
+    ours = container == "mkv" and not delay and clock[0] < stretch.begin / tb and _can_delay(track)
+    if ours:
+        delay = AAC_DELAY
+    run = span(stretch.index, track, stretch.begin, stretch.finish, run_in=containers.OF[container].edited, left_out=delay)
     if run.first >= run.last:
         return None
-    stream: Any = mux.copied(out, template.streams[track.stream.index])
+    stream: Any = _delayed(out, track) if ours else mux.copied(out, template.streams[track.stream.index])
     stream.time_base = run.time_base
     return stream, _packets(run)
 
 
-def span(index: Index, track: Track, begin: Fraction, finish: Fraction, *, run_in: bool) -> Span:
+def span(index: Index, track: Track, begin: Fraction, finish: Fraction, *, run_in: bool, left_out: int = 0) -> Span:
     """The packets heard in [begin, finish) seconds on the file's clock. With `run_in` those before them too, at negative times that
-    the edit list hides, because a decoder needs them for the first one."""
+    the edit list hides, because a decoder needs them for the first one. `left_out`: samples that players leave out of the first one."""
     tb, clock = samples.clock(track)
     first = max(0, bisect_right(clock, begin / tb) - 1)
     last = bisect_left(clock, finish / tb)
@@ -111,15 +119,30 @@ def span(index: Index, track: Track, begin: Fraction, finish: Fraction, *, run_i
         first = max(0, first - _run_in(track, length * tb))
     else:
         # nothing hides the part before the beginning: start with the next whole packet, but for what players leave out of the first one
-        whole = bisect_left(clock, begin / tb - _left_out(index, clock))
+        whole = bisect_left(clock, begin / tb - left_out)
         first = whole if whole < last else first
     shift = round(begin / tb)
     return Span(index, track, first, last, tb, [t - shift for t in clock[first:last]], round(finish / tb) - shift)
 
 
-def _left_out(index: Index, clock: Sequence[int]) -> int:
-    """Ticks that players leave out of a copied track's beginning: Matroska's codec delay, by which its first packet is early."""
-    return max(0, -clock[0]) if index.kind.demuxer == "matroska" else 0
+def _delay(index: Index, track: Track) -> int:
+    """Matroska's codec delay in samples, by which a track's first packet is early: it goes along with the track."""
+    return max(0, -samples.clock(track)[1][0]) if index.kind.demuxer == "matroska" else 0
+
+
+def _can_delay(track: Track) -> bool:
+    """Is it plain AAC, of which libavformat can be told that players shall leave out the first packet?"""
+    facts = track.stream
+    usual = facts.sample_rate in forms.RATES["aac"] and facts.layout in ("mono", "stereo", "5.1", "7.1")
+    return facts.codec == "aac" and facts.profile == "LC" and bool(track.extradata) and usual
+
+
+def _delayed(out: OutputContainer, track: Track) -> Any:
+    """A stream for copied packets that claims to come from libavcodec's encoder, because only then Matroska's codec delay is written."""
+    stream: Any = mux.encoded(out, "aac", rate=track.stream.sample_rate, layout=track.stream.layout)
+    stream.codec_context.open()
+    stream.codec_context.extradata = track.extradata
+    return stream
 
 
 def _usual(clock: Sequence[int]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from heapq import merge
@@ -74,8 +73,8 @@ def interleaved(streams: Iterable[tuple[Any, Iterable[av.Packet]]]) -> Iterable[
         yield packet
 
 
-def patch(path: Path, track: int, matrix: tuple[int, ...] | None = None, shown: Fraction | None = None) -> None:
-    """Sets the display matrix, or the length in seconds that is shown, of the n-th track of an MP4 whose moov comes first."""
+def patch(path: Path, track: int, shown: Fraction) -> None:
+    """Sets the length in seconds that is shown of the n-th track of an MP4 whose moov comes first."""
     with path.open("r+b") as file:
         moov_at, moov_size = _moov(file)
         file.seek(moov_at)
@@ -84,17 +83,13 @@ def patch(path: Path, track: int, matrix: tuple[int, ...] | None = None, shown: 
         trak = _boxes(moov, 8, len(moov))[b"trak"][track]
         inside = _boxes(moov, *trak)
         tkhd = inside[b"tkhd"][0]
-        if matrix is not None:
-            at = tkhd[0] + (52 if moov[tkhd[0]] else 40)
-            moov[at : at + 36] = struct.pack(">9i", *matrix)
-        if shown is not None:
-            scale_at = mvhd[0] + (20 if moov[mvhd[0]] else 12)
-            scale = int.from_bytes(moov[scale_at : scale_at + 4], "big")
-            elst = _boxes(moov, *_boxes(moov, *trak)[b"edts"][0])[b"elst"][0]
-            total = _set_edit(moov, elst[0], round(shown * scale))
-            _set_duration(moov, tkhd[0], 28 if moov[tkhd[0]] else 20, total)
-            others = [_duration(moov, _boxes(moov, *t)[b"tkhd"][0][0]) for t in _boxes(moov, 8, len(moov))[b"trak"]]
-            _set_duration(moov, mvhd[0], 24 if moov[mvhd[0]] else 16, max(others))
+        scale_at = mvhd[0] + (20 if moov[mvhd[0]] else 12)
+        scale = int.from_bytes(moov[scale_at : scale_at + 4], "big")
+        elst = _boxes(moov, *_boxes(moov, *trak)[b"edts"][0])[b"elst"][0]
+        total = _set_edit(moov, elst[0], round(shown * scale))
+        _set_duration(moov, tkhd[0], 28 if moov[tkhd[0]] else 20, total)
+        others = [_duration(moov, _boxes(moov, *t)[b"tkhd"][0][0]) for t in _boxes(moov, 8, len(moov))[b"trak"]]
+        _set_duration(moov, mvhd[0], 24 if moov[mvhd[0]] else 16, max(others))
         file.seek(moov_at)
         file.write(moov)
 

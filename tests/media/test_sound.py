@@ -197,9 +197,10 @@ def test_joins_of_foreign_sounds_do_not_click(folder: Path, tmp_path: Path) -> N
     assert longest < 2 * samples.FADE_SECONDS * 48000
 
 
-def test_matroska_leaves_out_what_the_decoder_needs_first(folder: Path, tmp_path: Path) -> None:
-    """Sound copied from Matroska into Matroska begins with a packet that players decode and do not play: what is heard is whole."""
-    clip = clips.make(clips.H264["matroska"], folder)
+@pytest.mark.parametrize("name", ["matroska", "gop30", "ntsc"])
+def test_matroska_leaves_out_what_the_decoder_needs_first(name: str, folder: Path, tmp_path: Path) -> None:
+    """Sound copied into Matroska begins with a packet that players decode and do not play: what is heard is whole."""
+    clip = clips.make(clips.H264[name], folder)
     made = render([clip], tmp_path, {"start": "0.7", "end": "2.4"}, container="mkv")
     first, _, heard = looking.samples(made.path)
     assert 0 <= first < Fraction(22, 1000)
