@@ -6,6 +6,7 @@ source with a damaged index or a hole is no source to cut from: a short one is l
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from native import errors
@@ -26,13 +27,15 @@ def check(blocks: Blocks, track: Track) -> None:
     width = _width(track)
     if track.offsets is None or not width:
         return
-    marked = [row for row in range(len(track.keys)) if track.keys[row]][:KEYS] if not all(track.keys) else []
+    marked = list(islice((row for row, key in enumerate(track.keys) if key), KEYS)) if not all(track.keys) else []
     for row in marked:
         if not starts(_packet(blocks, track, row), width, track.stream.codec):
             raise errors.SOURCE_UNREADABLE("The source's index is damaged: it marks frames as key frames that are none.")
     if sum(track.sizes) <= SHORT:
-        for row in range(len(track.sizes)):
-            holds_together(track, _packet(blocks, track, row))
+        for size, data in zip(track.sizes, blocks.run(zip(track.offsets, track.sizes, strict=True)), strict=True):
+            if len(data) != size:
+                raise errors.SOURCE_TRUNCATED()
+            holds_together(track, data)
 
 
 def holds_together(track: Track, data: bytes) -> None:

@@ -20,7 +20,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from native import errors
-from native.media import boxes, damage, demuxer, matroska, sidecar
+from native.media import boxes, damage, demuxer, matroska, sidecar, stub
 from native.media.info import MediaInfo, Stream, StreamKind
 from native.media.source import Blocks, Readable
 from native.media.tracks import MAX_PACKETS, Index, Track
@@ -45,6 +45,8 @@ def build(blocks: Blocks) -> Index:
         elif any(_starts_without_key(track) for track in tracks.values()):
             tracks = _retimed(tracks, _by_reading(container))
         found = _index(blocks, kind, container, tracks)
+        if tables is not None:
+            blocks.patch = stub.of(blocks, kind, container)
     if found.video is not None:
         damage.check(blocks, found.video)
     return found
