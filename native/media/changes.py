@@ -34,9 +34,14 @@ def conformed(made: Sequence[Clip], to: Target, why: Mapping[int, str]) -> list[
 
 
 def _counted(numbers: list[int], facts: str, fate: str) -> str:
+    return f"{_named(numbers)} ({facts}) {'was' if len(numbers) == 1 else 'were'} {fate}."
+
+
+def _named(numbers: Sequence[int]) -> str:
     if len(numbers) == 1:
-        return f"Clip {numbers[0]} ({facts}) was {fate}."
-    return f"Clips {', '.join(map(str, numbers[:-1]))} and {numbers[-1]} ({facts}) were {fate}."
+        return f"Clip {numbers[0]}"
+    listed = [*map(str, numbers[:MOST_NAMED]), *([f"{len(numbers) - MOST_NAMED} more"] if len(numbers) > MOST_NAMED else [])]
+    return f"Clips {', '.join(listed[:-1])} and {listed[-1]}"
 
 
 def _fate(clip: Clip, to: Target, reason: str | None) -> tuple[str, str] | None:
@@ -97,7 +102,5 @@ def sounds(edit: Edit, sources: Sequence[Source]) -> list[str]:
     heard = [bool(sources[s.source].index.audio) for s in edit.segments]
     silent = [n for n, has in enumerate(heard, 1) if not has]
     if any(heard) and silent:
-        one = len(silent) == 1
-        counted = str(silent[0]) if one else f"{', '.join(map(str, silent[:-1]))} and {silent[-1]}"
-        said.append(f"Clip {counted} has no sound, so it is silent." if one else f"Clips {counted} have no sound, so they are silent.")
+        said.append(f"{_named(silent)} {'has no sound, so it is' if len(silent) == 1 else 'have no sound, so they are'} silent.")
     return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +58,7 @@ class _Writing:
         self.first = job.sources[job.plan.parts[0].sound]
         # what pictures that were conformed are like, and one that was not, if there is any
         self.shown = job.sources[next((p for p in job.plan.parts if p.heard is None), job.plan.parts[0]).source]
-        self.done = 0
+        self.done, self.total = 0, job.plan.frames
         self.guessed = any(p.track is not None and p.track.unreliable for p in job.plan.parts)
         self.made = array("q")  # ticks of the frames that a guess about the source turned into
         self.time_base = self._time_base()
@@ -164,11 +165,20 @@ class _Writing:
 
     def _steady_rate(self) -> Fraction | None:
         """The frame rate of all parts, when none of their frames lasts longer or shorter than the others."""
-        rates = {p.track.stream.frame_rate for p in self.plan.parts if p.track is not None}
+        tracks = {(p.track.stream.frame_rate, p.track.time_base) for p in self.plan.parts if p.track is not None}
+        rates = {rate for rate, _ in tracks}
         rate = rates.pop() if len(rates) == 1 else None
-        steps = ((b - a) * p.track.time_base for p in self.plan.parts if p.track is not None for a, b in pairwise(p.times))
-        ticks = [p.track.time_base for p in self.plan.parts if p.track is not None]
-        return rate if rate and all(abs(step - 1 / rate) < 2 * max(ticks) for step in steps) else None
+        if not rate:
+            return None
+        slack = 2 * max(tb for _, tb in tracks)
+        for part in self.plan.parts:
+            if part.track is not None:
+                least, most = (1 / rate - slack) / part.track.time_base, (1 / rate + slack) / part.track.time_base
+                # whole numbers are compared many times faster than fractions
+                low, high = math.floor(least) + 1, math.ceil(most) - 1
+                if any(not low <= b - a <= high for a, b in pairwise(part.times)):
+                    return None
+        return rate
 
     def _timed(self, stitch: Stitch, framing: annexb.Stream | None) -> Iterator[av.Packet]:
         """Copied and encoded pictures with their times. The k-th packet is decoded at the k-th time of showing, less one constant delay:
@@ -204,7 +214,7 @@ class _Writing:
 
     def _count(self) -> None:
         self.done += 1
-        self.job.report(min(self.done, self.plan.frames), self.plan.frames)
+        self.job.report(min(self.done, self.total), self.total)
 
     def _encoded_picture(self, out: OutputContainer) -> tuple[Any, Iterator[av.Packet]]:
         track = self.shown.track
