@@ -34,10 +34,11 @@ def test_the_same_cut_comes_of_it(recipe: clips.Recipe, folder: Path, tmp_path: 
             made = engine.render(asked, [source], room, lambda *_: None)
             assert index.of(source).kept == (kept is not None)
             kept = kept or index.worth_keeping(source)
+        streams = [stream.model_copy(update={"bit_rate": None}) for stream in made.streams]
         with av.open(str(made.path)) as out:
             times = [(packet.stream_index, packet.pts, packet.dts, packet.duration) for packet in out.demux()]
         digest = hashlib.sha256(made.path.read_bytes()).hexdigest() if made.copied_frames + made.primed_frames else ""
-        files.append((times, digest, made.copied_frames, made.primed_frames, made.encoded_frames, made.warnings, made.streams))
+        files.append((times, digest, made.copied_frames, made.primed_frames, made.encoded_frames, made.warnings, streams))
     assert files[0] == files[1]
 
 
