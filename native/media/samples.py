@@ -214,10 +214,8 @@ def decoder(track: Track) -> Any:
         made.extradata = track.extradata
     if facts.sample_rate:
         made.sample_rate = facts.sample_rate
-    # PCM of a container that only counts channels (AVI, Matroska) is not decoded without a layout
-    named = facts.layout and "channels" not in facts.layout
-    if (layout := facts.layout if named else {1: "mono", 2: "stereo"}.get(facts.channels or 0)) is not None:
-        made.layout = layout
+    if facts.layout and "channels" not in facts.layout:
+        made.layout = facts.layout
     elif facts.channels in LAYOUTS:
         made.layout = LAYOUTS[facts.channels]
     return made
