@@ -100,6 +100,20 @@ HEVC = {
                extra=("-fps_mode", "passthrough")),
     )
 }  # fmt: skip
+RUNS = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("vp9_run", (*VP9[:-1], "30"), ("-c:a", "libopus"), suffix=".webm", seconds=3),
+        Recipe("vp9_mp4", (*VP9[:-1], "30"), seconds=3),
+        Recipe("av1_run", ("-c:v", "libsvtav1", "-preset", "12", "-crf", "35", "-g", "30"), seconds=3),
+        Recipe("av1_deep", ("-c:v", "libsvtav1", "-preset", "12", "-crf", "35", "-g", "30", "-pix_fmt", "yuv420p10le"), seconds=3),
+        Recipe("mpeg2_open", ("-c:v", "mpeg2video", "-q:v", "3", "-bf", "2", "-g", "15"), suffix=".ts", seconds=3),
+        Recipe("mpeg2_closed", ("-c:v", "mpeg2video", "-q:v", "3", "-g", "15", "-flags", "+cgop", "-sc_threshold", "1000000000"),
+               suffix=".ts", seconds=3),
+        Recipe("mpeg2_fields", ("-c:v", "mpeg2video", "-q:v", "3", "-bf", "2", "-g", "12", "-flags", "+ildct+ilme"), rate="25",
+               filters="setfield=tff", suffix=".ts", seconds=3),
+    )
+}  # fmt: skip
 PCM = ("-c:a", "pcm_s16le")
 INTRA = {
     recipe.name: recipe

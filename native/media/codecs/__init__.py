@@ -6,10 +6,18 @@ the coded pictures of an output (`stitch`). The rest of the engine knows no code
 
 from __future__ import annotations
 
-from native.media.codecs import base, h264, hevc, intra
+from native.media.codecs import av1, base, h264, hevc, intra, mpeg, runs, vpx
 from native.media.splice import INTRA_ONLY
 
-_WAYS: dict[str, base.Codec] = {"h264": h264.H264(), "hevc": hevc.Hevc(), **dict.fromkeys(INTRA_ONLY, intra.Intra())}
+_WAYS: dict[str, base.Codec] = {
+    "h264": h264.H264(),
+    "hevc": hevc.Hevc(),
+    "vp8": runs.Runs(vpx.Stitch, vpx.VP8),
+    "vp9": runs.Runs(vpx.Stitch, vpx.VP9),
+    "av1": runs.Runs(av1.Stitch, av1.FORMATS),
+    "mpeg2video": runs.Runs(mpeg.Mpeg2, mpeg.FORMATS),
+    **dict.fromkeys(INTRA_ONLY, intra.Intra()),
+}
 _OTHERS = base.KeyFrames()
 
 
