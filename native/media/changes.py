@@ -21,6 +21,7 @@ NAMES = {
     "mpeg4": "MPEG-4",
     "prores": "ProRes",
 }
+MOST_NAMED = 10  # clips in one sentence
 
 
 def conformed(made: Sequence[Clip], to: Target, why: Mapping[int, str]) -> list[str]:
