@@ -30,14 +30,30 @@ def test_a_cut_into_a_transport_stream_is_exact(name: str, folder: Path, tmp_pat
         assert abs(looking.lag(clip, made.path, begin, at)) <= 48
 
 
+X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=24:min-keyint=24:scenecut=0:open-gop=0:log-level=error")
+
+
 @pytest.mark.parametrize("name", ["hevc", "mpeg2"])
 def test_other_codecs_of_transport_streams(name: str, folder: Path, tmp_path: Path) -> None:
     """HEVC, and MPEG-2 with its own kind of sound, show exactly the frames asked for."""
-    clip = clips.make(clips.OTHERS[name], folder)
+    recipe = clips.OTHERS[name] if name in clips.OTHERS else clips.Recipe("hevc_closed", (*X265, "-tag:v", "hvc1"), seconds=3)
+    clip = clips.make(recipe, folder)
     made = render([clip], tmp_path, {"start": "0.7", "end": "2.1"}, container="ts")
     begin = check(clip, made, Fraction(7, 10), Fraction(21, 10))[0].time
     assert [s.codec for s in made.streams if s.kind == "audio"] == [{"hevc": "aac", "mpeg2": "mp2"}[name]]
     assert abs(looking.lag(clip, made.path, begin, Fraction(1))) <= 48
+
+
+def test_hevc_is_copied_with_its_parameter_sets(folder: Path, tmp_path: Path) -> None:
+    """Copied HEVC stands between start codes, and every key frame brings its three sets along."""
+    clip = clips.make(clips.Recipe("hevc_closed", (*X265, "-tag:v", "hvc1"), seconds=3), folder)
+    made = render([clip], tmp_path, {}, container="ts")
+    assert made.copied_frames == made.frames
+    check(clip, made, Fraction(0), None)
+    with av.open(str(made.path)) as container:
+        keys = [nal.annexb(bytes(p)) for p in container.demux(video=0) if p.size and p.is_keyframe]
+    assert len(keys) > 2
+    assert all({32, 33, 34, 35} <= {unit[0] >> 1 & 63 for unit in units} for units in keys)
 
 
 def test_segments_with_encoded_sound_begin_together(folder: Path, tmp_path: Path) -> None:
