@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = "nve_template"
 
 _numbers = itertools.count(1)
+
+# The same examples in every run, so that a failure is seen again; and no clock: a busy machine is no mistake of the code's.
+hypothesis.settings.register_profile("nve", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("nve")
 
 
 @dataclass(frozen=True)
