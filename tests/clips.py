@@ -104,6 +104,7 @@ RUNS = {
     recipe.name: recipe
     for recipe in (
         Recipe("vp9_run", (*VP9[:-1], "30"), ("-c:a", "libopus"), suffix=".webm", seconds=3),
+        Recipe("vp9_deep", (*VP9[:-1], "30", "-pix_fmt", "yuv420p10le"), ("-c:a", "libopus"), suffix=".webm", seconds=2),
         Recipe("vp9_mp4", (*VP9[:-1], "30"), seconds=3),
         Recipe("av1_run", ("-c:v", "libsvtav1", "-preset", "12", "-crf", "35", "-g", "30"), seconds=3),
         Recipe("av1_deep", ("-c:v", "libsvtav1", "-preset", "12", "-crf", "35", "-g", "30", "-pix_fmt", "yuv420p10le"), seconds=3),

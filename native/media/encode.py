@@ -176,8 +176,10 @@ def target(stream: Stream, container: str) -> Target:
     deep = bool(stream.pixel_format and ("10" in stream.pixel_format or "12" in stream.pixel_format))
     hdr = stream.color_transfer in (16, 18)  # PQ, HLG
     if container == "webm":
-        pixels = "yuv420p10le" if deep else "yuv420p"
-        return Target("libvpx-vp9", pixels, {"crf": "28", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"})
+        if deep:
+            # the libvpx at hand codes eight bits
+            return Target("libsvtav1", "yuv420p10le", {"preset": "10", "crf": "28"})
+        return Target("libvpx-vp9", "yuv420p", {"crf": "28", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"})
     if hdr or (deep and stream.codec in ("hevc", "av1", "vp9")):
         params = f"log-level=error:crf={WHOLE_CRF + 2}:pools={THREADS}"
         return Target("libx265", "yuv420p10le", {"preset": "superfast", "x265-params": params}, "hvc1")
