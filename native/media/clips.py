@@ -63,7 +63,7 @@ class Clip:
     height: int = 0
 
 
-def upright(picture: Stream, transfers: Collection[int | None] = ()) -> Target:
+def upright(picture: Stream, transfers: Collection[int | None] = (), *, steady: bool = True) -> Target:
     """The target when nothing is copied: the picture as it is shown, upright in square pixels. `transfers` are those of all clips."""
     width, height = _fit(*shape(picture), MOST_SIDE, MOST_SIDE)
     if set(transfers) & HDR and len(set(transfers)) > 1:
@@ -71,8 +71,9 @@ def upright(picture: Stream, transfers: Collection[int | None] = ()) -> Target:
         picture = picture.model_copy(update={"color_primaries": 1, "color_transfer": 1, "color_matrix": 1})
     wide = picture.color_primaries == 9 or picture.color_transfer in HDR  # 8 bits would band
     primaries, transfer, matrix, _ = colours(picture)
+    own = rate(picture) if steady else _usual(picture)
     return Target(
-        width=width, height=height, frame_rate=rate(picture), pixel_format="yuv420p10le" if wide else "yuv420p",
+        width=width, height=height, frame_rate=own, pixel_format="yuv420p10le" if wide else "yuv420p",
         primaries=primaries, transfer=transfer, matrix=matrix,
     )  # fmt: skip
 
@@ -102,12 +103,17 @@ def like(track: Track, *, steady: bool) -> Target:
 
 
 def rate(picture: Stream) -> Fraction:
-    """The frame rate of a result made from `picture`: its own when it is steady, else the usual one nearest to its average."""
+    """The frame rate of a result made from `picture`: its own, or the usual one that it is meant to be."""
     own = picture.frame_rate or Fraction(25)
     if own > MOST_RATE:
         return Fraction(60)
-    near = min(RATES, key=lambda usual: abs(usual - own))
+    near = _usual(picture)
     return near if abs(near - own) / own < Fraction(1, 200) else own.limit_denominator(1001)
+
+
+def _usual(picture: Stream) -> Fraction:
+    """The usual rate nearest to a picture's average, which is what a camera means when its frames are not steady."""
+    return min(RATES, key=lambda usual: abs(usual - (picture.frame_rate or 25)))
 
 
 def colours(picture: Stream) -> tuple[int, int, int, bool]:

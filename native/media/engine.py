@@ -113,7 +113,7 @@ class _Mixed:
 
     def _upright(self, group: Group) -> Target:
         transfers = {other.picture.color_transfer for other in self.found}
-        to = clips.asked(clips.upright(group.picture, transfers), self.edit.output)
+        to = clips.asked(clips.upright(group.picture, transfers, steady=group.pace.frame is not None), self.edit.output)
         if self.edit.output.codec is None and self.edit.output.container == "webm":
             to = replace(to, codec="vp9")
         return to

@@ -92,7 +92,8 @@ def part(edit: Edit, number: int, sources: Sequence[Source], mode: str) -> Part:
         if source.track is None:
             return _sound_part(segment, source)
         _check_decodable(source)
-        return _outlasted(_part(segment, source, mode), segment, source) if len(edit.segments) > 1 else _part(segment, source, mode)
+        found = _part(segment, source, mode)
+        return _outlasted(found, segment, source) if number + 1 < len(edit.segments) else found
     except errors.Problem as exc:
         if exc.kind is errors.RANGE_EMPTY and len(edit.segments) > 1:
             raise errors.RANGE_EMPTY(f"No {'frame' if source.track else 'sound'} of clip {number + 1} lies in its range.") from exc
@@ -156,7 +157,7 @@ def _part(segment: Segment, source: Source, mode: str) -> Part:
 
 
 def _outlasted(part: Part, segment: Segment, source: Source) -> Part:
-    """A part whose last picture stays while its source's sound goes on to the end, unless what goes on is only the codec's last packet."""
+    """A part before another one: its last picture stays while its sound goes on, if that is for longer than a codec's last packet."""
     if segment.end is not None or part.track is None:
         return part
     sounds = [(t.pts[-1] + t.last) * t.time_base for t in source.index.audio]
@@ -248,11 +249,10 @@ def _finish(plan: Plan, edit: Edit, sources: Sequence[Source], mode: str) -> Non
     end = _resolve(segment.end, source)
     asked = source.index.start + (end if end is not None else source.index.media.duration)
     sounds = [(t.pts[-1] + t.last) * t.time_base for t in source.index.audio]
-    if sounds and len(plan.parts) == 1:
+    if sounds:
         # The sound may outlast the picture, when the end asked for lies there.
-        plan.run_out = max(Fraction(0), min(asked, max(sounds)) - last.finish)
-        if plan.run_out < Fraction(1, 200):
-            plan.run_out = Fraction(0)
+        over = min(asked, max(sounds)) - last.finish
+        plan.run_out = over if over >= (Fraction(1, 200) if len(plan.parts) == 1 else SOUND_TAIL) else Fraction(0)
     if mode == "keyframe":
         for part in plan.parts:
             if part.heard is not None:
