@@ -199,7 +199,7 @@ class Stitch(base.Stitch):
             "log-level": "none",
             **({"chromaloc": location} if location is not None else {}),
         }
-        encoder.options = {"preset": "superfast", "x265-params": ":".join(f"{name}={value}" for name, value in parameters.items())}
+        encoder.options = {"preset": "ultrafast", "x265-params": ":".join(f"{name}={value}" for name, value in parameters.items())}
         encoder.open()
         return encoder
 
