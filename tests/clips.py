@@ -66,6 +66,37 @@ H264 = {
         Recipe("interlaced", x264("keyint=48:min-keyint=48:scenecut=0:tff=1"), filters="setfield=tff"),
     )
 }  # fmt: skip
+LONG = "keyint=250:min-keyint=250:scenecut=0"
+FADES = "fade=in:0:60,fade=out:90:60"
+# Long groups of pictures by encoders of every temper, for cuts in the middle of them.
+GROUPS = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("veryfast", ("-c:v", "libx264", "-preset", "veryfast", "-x264-params", LONG)),
+        Recipe("slow", ("-c:v", "libx264", "-preset", "slow", "-x264-params", f"{LONG}:bframes=8")),
+        Recipe("zero_latency", ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-x264-params", LONG)),
+        Recipe("one_reference", x264(f"{LONG}:ref=1:bframes=2")),
+        Recipe("many_references", x264(f"{LONG}:ref=16:bframes=3")),
+        Recipe("sixteen_b", x264(f"{LONG}:bframes=16:b-adapt=0:b-pyramid=normal:ref=4")),
+        Recipe("strict_pyramid", x264(f"{LONG}:bframes=5:b-pyramid=strict:ref=3")),
+        Recipe("temporal", x264(f"{LONG}:direct=temporal:bframes=3")),
+        Recipe("weighted", x264(f"{LONG}:weightp=2:weightb=1:bframes=3"), filters=FADES),
+        Recipe("refreshed", x264("keyint=60:intra-refresh=1:bframes=0")),
+        Recipe("refreshed_b", x264("keyint=60:intra-refresh=1:bframes=3")),
+        Recipe("open_b", x264("keyint=30:min-keyint=30:scenecut=0:open-gop=1:bframes=5:b-pyramid=normal:ref=5")),
+        Recipe("open_transport", x264("keyint=48:min-keyint=48:scenecut=0:open-gop=1:aud=1"), suffix=".ts"),
+        Recipe("cavlc_slices", x264(f"{LONG}:cabac=0:slices=3:ref=5:bframes=4")),
+        Recipe("baseline_five", (*x264("keyint=infinite:scenecut=0:ref=5"), "-profile:v", "baseline")),
+        Recipe("four_four_four", (*x264(LONG), "-pix_fmt", "yuv444p")),
+        Recipe("deep_422", (*x264(LONG), "-pix_fmt", "yuv422p10le")),
+        Recipe("matrices", x264(f"{LONG}:cqm=jvt")),
+        Recipe("lossless", x264(f"{LONG}:qp=0"), seconds=3),
+        Recipe("buffered", x264(f"{LONG}:nal-hrd=vbr:vbv-maxrate=2000:vbv-bufsize=2000:pic-struct=1:aud=1")),
+        Recipe("odd_size", x264(LONG), filters="crop=346:186:0:0"),
+        Recipe("cropped", x264(f"{LONG}:crop-rect=2,0,4,6")),
+        Recipe("noisy", x264(f"{LONG}:crf=23"), filters="noise=alls=14:allf=t"),
+    )
+}  # fmt: skip
 OTHERS = {
     recipe.name: recipe
     for recipe in (

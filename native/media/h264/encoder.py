@@ -17,7 +17,7 @@ from native.media.h264.sets import BASELINE, HIGH_PROFILES, MAIN, Sets, Sps
 from native.media.h264.sets import read as read_sets
 
 # What x264 codes in the profiles that allow it.
-PIXELS = {f"yuv{j}{shape}p{depth}" for j in ("", "j") for shape in ("420", "422", "444") for depth in ("", "10le")} | {"gray", "gray10le"}
+PIXELS = {f"yuv{j}{shape}p{depth}" for j in ("", "j") for shape in ("420", "422", "444") for depth in ("", "10le")}
 PROFILES = (BASELINE, MAIN, *HIGH_PROFILES)
 FINER = 6  # below the source's quantiser: half the step, for many copied pictures are made from these few
 FINEST, COARSEST, USUAL = 6, 24, 16
@@ -31,6 +31,8 @@ def refusal(s: Sps, pixel_format: str | None) -> str | None:
         return "it is interlaced"
     if s.separate_planes:
         return "its colour planes are coded separately"
+    if not s.chroma:
+        return "it is without colour"  # which decoders give it
     if s.poc_type == 1:
         return "its pictures are ordered in cycles (picture order count type 1)"
     if s.profile not in PROFILES:

@@ -120,7 +120,7 @@ def test_few_frame_numbers_are_saved_by_b_frames() -> None:
 
 
 def test_a_run_has_to_fit_the_numbers() -> None:
-    """The frames and the pictures after them are numbered in rehearsal: sixteen references only fit sixteen numbers where the stream ends."""
+    """The frames and the pictures after them are numbered in rehearsal: sixteen references only fit sixteen numbers near its end."""
     usual = found("many_references", 5)
     later = found("many_references", 5, replace(sequence("many_references"), frame_num_bits=4))
     assert usual is not None
