@@ -20,7 +20,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from native import errors
-from native.media import boxes, damage, demuxer, matroska, sidecar, stub
+from native.media import boxes, damage, demuxer, matroska, places, sidecar, stub
 from native.media.info import MediaInfo, Stream, StreamKind
 from native.media.source import Blocks, Readable
 from native.media.tracks import MAX_PACKETS, Index, Track
@@ -41,9 +41,9 @@ def build(blocks: Blocks) -> Index:
     with demuxer.open_(blocks, kind) as container:
         tracks = _from_tables(container, tables) if tables is not None else None
         if tracks is None:
-            tracks = _by_reading(container)
+            tracks = _by_reading(container, blocks)
         elif any(_starts_without_key(track) for track in tracks.values()):
-            tracks = _retimed(tracks, _by_reading(container))
+            tracks = _retimed(tracks, _by_reading(container, blocks))
         found = _index(blocks, kind, container, tracks)
         if tables is not None:
             blocks.patch = stub.of(blocks, kind, container)
@@ -168,9 +168,10 @@ def _retimed(tracks: dict[int, Track], read: dict[int, Track]) -> dict[int, Trac
     return changed
 
 
-def _by_reading(container: InputContainer) -> dict[int, Track]:
+def _by_reading(container: InputContainer, blocks: Blocks) -> dict[int, Track]:
     """Tracks found by walking through the whole source once."""
     tracks = {s.index: Track(_stream(s), _extradata(s), _decoder(s)) for s in container.streams}
+    lie = {number: places.Places(blocks) for number in tracks}
     total = looked = 0
     try:
         for packet in container.demux():
@@ -188,6 +189,7 @@ def _by_reading(container: InputContainer) -> dict[int, Track]:
             track.pts.append(pts)
             track.dts.append(dts if dts is not None else pts)
             track.sizes.append(packet.size)
+            lie[packet.stream_index].see(packet.pos, bytes(packet))
             track.keys.append(1 if packet.is_keyframe else 0)
             if track.stream.kind == "subtitle":
                 track.lengths.append(packet.duration or 0)
@@ -201,7 +203,8 @@ def _by_reading(container: InputContainer) -> dict[int, Track]:
                 raise errors.SOURCE_TOO_COMPLEX("The source has too many packets.")
     except av.error.FFmpegError as exc:
         raise errors.SOURCE_UNREADABLE() from exc
-    for track in tracks.values():
+    for number, track in tracks.items():
+        track.offsets = lie[number].found()
         if track.stream.kind == "video" and track.pts:
             _settle(track, container.format.name)
     return tracks

@@ -36,7 +36,7 @@ MAX_PATCH = 8 << 20
 MAX_TICK = 1 << 62
 MAX_REASON = 300  # characters
 # The modules on which depends what an index says.
-MAKERS = ("boxes", "columns", "damage", "demuxer", "index", "info", "matroska", "nal", "sidecar", "stub", "tracks")
+MAKERS = ("boxes", "columns", "damage", "demuxer", "index", "info", "matroska", "nal", "places", "sidecar", "stub", "tracks")
 FORMATS = {kind.name: kind for kind in vars(demuxer).values() if isinstance(kind, demuxer.Format)}
 
 
