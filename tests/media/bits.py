@@ -38,6 +38,7 @@ class Stream:
     header_sps: tuple[bytes, ...]
     inband_sps: tuple[bytes, ...]
     inband_sets: int
+    layered: bool  # units that only a decoder of layers looks at
 
 
 def packets(path: Path) -> tuple[Packet, ...]:
@@ -56,7 +57,7 @@ def tick(path: Path) -> Fraction:
 
 @lru_cache(maxsize=64)
 def _sounds(path: Path, _state: tuple[int, int, int]) -> int:
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         return sum(1 for s in container.streams.audio if s.codec_context is not None)
 
 
@@ -73,8 +74,8 @@ def _state(path: Path) -> tuple[int, int, int]:
 @lru_cache(maxsize=64)
 def _packets(path: Path, _state: tuple[int, int, int]) -> tuple[tuple[Packet, ...], Stream]:
     found: list[Packet] = []
-    inband, sets = set(), 0
-    with av.open(str(path)) as container:
+    inband, sets, layered = set(), 0, False
+    with av.open(str(path), metadata_errors="replace") as container:
         video = container.streams.video[0]
         context = video.codec_context
         codec, extra = context.codec.canonical_name, bytes(context.extradata or b"")
@@ -87,6 +88,7 @@ def _packets(path: Path, _state: tuple[int, int, int]) -> tuple[tuple[Packet, ..
             pictures = [u for u in units if _is_picture(u, codec)]
             sps = [u for u in units if codec == "h264" and u[0] & 31 == 7]
             inband.update(sps)
+            layered |= codec == "h264" and any(u[0] & 31 in (14, 15, 20) for u in units)
             sets += sum(
                 1 for u in units if (u[0] & 31 in (7, 8) if codec == "h264" else codec == "hevc" and (u[0] >> 1) & 63 in (32, 33, 34))
             )
@@ -103,7 +105,33 @@ def _packets(path: Path, _state: tuple[int, int, int]) -> tuple[tuple[Packet, ..
                 )
             )  # fmt: skip
         tag = context.codec_tag
-    return tuple(found), Stream(codec, tag, tuple(_header_sps(extra, width)) if codec == "h264" else (), tuple(inband), sets)
+    return tuple(found), Stream(codec, tag, tuple(_header_sps(extra, width)) if codec == "h264" else (), tuple(inband), sets, layered)
+
+
+def marked(path: Path) -> list[int]:
+    """Rows of the picture that an MP4's own table of sync samples names. libavformat adds recovery points to them."""
+    data = path.read_bytes()
+    for track in _boxes(_box(data, b"moov"), b"trak"):
+        media = _box(track, b"mdia")
+        if _box(media, b"hdlr")[8:12] == b"vide":
+            table = _box(_box(_box(media, b"minf"), b"stbl"), b"stss")
+            return [int.from_bytes(table[at : at + 4], "big") - 1 for at in range(8, len(table), 4)]
+    return []
+
+
+def _box(data: bytes, kind: bytes) -> bytes:
+    return next(_boxes(data, kind), b"")
+
+
+def _boxes(data: bytes, kind: bytes) -> Iterator[bytes]:
+    at = 0
+    while at + 8 <= len(data):
+        size, head = int.from_bytes(data[at : at + 4], "big"), 8
+        if size == 1:
+            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        if data[at + 4 : at + 8] == kind:
+            yield data[at + head : at + size]
+        at += max(8, size)
 
 
 def _is_picture(unit: bytes, codec: str) -> bool:

@@ -23,7 +23,7 @@ def alike(cuts: Sequence[Cut], output: Path) -> bool:
 
 
 def _shape(path: Path) -> tuple[object, ...]:
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         video = container.streams.video[0]
         context = video.codec_context
         frame = next(container.decode(video))
@@ -76,7 +76,8 @@ def _shows(cut: Cut, output: Path, begin: Fraction, frame: Fraction) -> None:
     width, height = _upright(cut.source)
     for n in places:
         picture = grid(mine[wanted[n]], _box(mine[wanted[n]].shape, width, height))
-        turned = {m: grid(_turned(theirs[m], cut.source), None) for m in near[n]}
+        turn = max(range(8), key=lambda k: _likeness(picture, grid(_turned(theirs[base + n], k), None)))
+        turned = {m: grid(_turned(theirs[m], turn), None) for m in near[n]}
         likeness = {m: _likeness(picture, other) for m, other in turned.items()}
         best = max(likeness, key=lambda m: likeness[m])
         own = max((m for m in near[n] if abs(shown[m].time - asked[n].time) <= frame + gates.pace(cut)), key=lambda m: likeness[m])
@@ -89,7 +90,7 @@ def _shows(cut: Cut, output: Path, begin: Fraction, frame: Fraction) -> None:
 
 def _upright(path: Path) -> tuple[Fraction, Fraction]:
     """Width and height as shown: of square pixels, turned upright."""
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         video = container.streams.video[0]
         frame = next(container.decode(video))
         width = frame.width * Fraction(video.codec_context.sample_aspect_ratio or 1)
@@ -97,10 +98,10 @@ def _upright(path: Path) -> tuple[Fraction, Fraction]:
         return sides if frame.rotation % 180 == 0 else (sides[1], sides[0])
 
 
-def _turned(picture: np.ndarray, path: Path) -> np.ndarray:
-    with av.open(str(path)) as container:
-        frame = next(container.decode(container.streams.video[0]))
-    return np.rot90(picture, frame.rotation // 90)
+def _turned(picture: np.ndarray, turn: int) -> np.ndarray:
+    """One of the eight ways to hold a picture. Which one is right, other tests say: here it matters which picture it is."""
+    picture = np.rot90(picture, turn % 4)
+    return picture if turn < 4 else picture[:, ::-1]
 
 
 def _box(shape: tuple[int, ...], width: Fraction, height: Fraction) -> tuple[int, int, int, int]:

@@ -51,7 +51,7 @@ def frames(path: Path, *, numbered: bool = True) -> list[Frame]:
 def _frames(path: Path, _state: tuple[int, int, int], numbered: bool) -> tuple[Frame, ...]:
     """The same, decoded once as long as the file stays what it is: many tests look at one clip."""
     found = []
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.video[0]
         start = _start(container)
         for frame in container.decode(stream):
@@ -65,7 +65,7 @@ def _frames(path: Path, _state: tuple[int, int, int], numbered: bool) -> tuple[F
 def pictures(path: Path, wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
     """(place in the order, brightness in full size) of some of the frames shown."""
     last = max(wanted, default=-1)
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         for place, frame in enumerate(container.decode(container.streams.video[0])):
             if place in wanted:
                 yield place, luma(frame)
@@ -110,7 +110,7 @@ def _start(container: av.container.InputContainer) -> Fraction:
 
 def samples(path: Path, track: int = 0) -> tuple[Fraction, int, array[float]]:
     """(time of the first sample, rate, first channel) as a player hears it: what an edit list hides is left out."""
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.audio[track]
         start = _start(container)
         first, sound = None, array("f")
@@ -134,14 +134,14 @@ def heard(path: Path, rate: int, track: int = 0) -> tuple[int, np.ndarray]:
 
 @lru_cache(maxsize=32)
 def _heard(path: Path, _state: tuple[int, int, int], rate: int, track: int) -> tuple[int, np.ndarray]:
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.audio[track]
         start = _start(container)
         runs: list[tuple[int, list[np.ndarray]]] = []  # where each begins, and what it holds
         due = None
         mixer = av.AudioResampler(format="fltp", layout="mono", rate=rate)
         for frame in container.decode(stream):
-            time = frame.pts * frame.time_base - start
+            time = frame.pts * frame.time_base - start if frame.pts is not None else due or Fraction(0)
             if due is None or abs(time - due) > Fraction(1, 200):
                 if runs:
                     runs[-1][1].extend(m.to_ndarray()[0] for m in mixer.resample(None))
