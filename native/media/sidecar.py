@@ -93,14 +93,13 @@ def _described(track: Track) -> tuple[dict[str, Any], list[bytes]]:
         "sizes": track.sizes,
         "lengths": track.lengths,
         "offsets": map(sub, track.offsets[1:], map(add, track.offsets, track.sizes)) if track.offsets is not None else (),
-        "entries": map(sub, track.entries[1:], track.entries) if track.entries is not None else (),
     }
     packed = [columns.pack(array("q", column)) for column in numbers.values()]
     packed.append(zlib.compress(bytes(track.keys), columns.LEVEL))
     said = {
         "count": len(track.pts),
         "timed": len(track.lengths),
-        "first": [_first(track.dts), _first(track.offsets), _first(track.entries)],
+        "first": [_first(track.dts), _first(track.offsets)],
         "extradata": base64.b64encode(track.extradata).decode(),
         "decoder": track.decoder,
         "last": track.last,
@@ -157,17 +156,15 @@ class _Reading:
         count, size = _whole(said["count"], 0, self._packets), self._blocks.size
         self._packets -= count
         timed = _whole(said["timed"], 0, count)
-        began, at, entered = (None if first is None else _whole(first, -MAX_TICK, MAX_TICK) for first in said["first"])
+        began, at = (None if first is None else _whole(first, -MAX_TICK, MAX_TICK) for first in said["first"])
         *packed, marks = (self._take(length) for length in said["columns"])
-        steps, late, sizes, timings, gaps, entries = packed
+        steps, late, sizes, timings, gaps = packed
         track.dts = _sums(began, steps, count)
         track.pts = _within(array("q", map(add, track.dts, columns.unpack(late, count))), -MAX_TICK, MAX_TICK)
         track.sizes = _column(sizes, count, 0, size)
         track.lengths = _column(timings, timed, 0, MAX_TICK)
         if at is not None:
             track.offsets = _places(at, gaps, track.sizes, size)
-        if entered is not None:
-            track.entries = _within(_sums(entered, entries, count), -1, size)
         track.keys = bytearray(columns.inflate(marks, count))
         if track.keys.translate(None, b"\0\1"):
             raise ValueError("keys")

@@ -25,7 +25,6 @@ class Track:
     dts: array[int] = field(default_factory=lambda: array("q"))
     sizes: array[int] = field(default_factory=lambda: array("q"))
     offsets: array[int] | None = None  # None: only the demuxer knows
-    entries: array[int] | None = None  # where in the file the demuxer finds each packet, for seeking; -1: it does not say
     keys: bytearray = field(default_factory=bytearray)
     last: int = 0  # ticks that the last packet lasts
     hidden_before: int = -(1 << 62)

@@ -49,7 +49,6 @@ def made(draw: Callable[..., Any]) -> index.Index:
         track.dts, track.pts = array("q", (row[0] for row in rows)), array("q", (row[1] for row in rows))
         track.keys = bytearray(row[4] for row in rows)
         track.offsets = array("q", (row[2] for row in rows)) if draw(st.booleans()) else None
-        track.entries = array("q", (row[2] - 1 for row in rows)) if draw(st.booleans()) else None
         track.lengths = array("q", range(draw(st.integers(0, len(rows)))))
         track.last, track.hidden_before = draw(ticks), draw(st.one_of(st.just(-(1 << 62)), ticks))
         track.hidden_from, track.unreliable = draw(st.one_of(st.none(), ticks)), draw(st.sampled_from([None, "it lies"]))
@@ -81,7 +80,7 @@ def one() -> bytes:
     track = tracks.Track(stream, b"set-up", "h264", last=1, hidden_from=90, unreliable="it lies")
     track.dts, track.pts = array("q", range(100)), array("q", (n ^ 1 for n in range(100)))
     track.sizes = array("q", (n * 7 % 50 for n in range(100)))
-    track.offsets, track.entries = array("q", range(0, 100_000, 1000)), array("q", range(0, 100_000, 1000))
+    track.offsets = array("q", range(0, 100_000, 1000))
     track.lengths, track.keys = array("q", [3]), bytearray(n % 9 == 0 for n in range(100))
     blocks = Blocks(Sized())
     blocks.patch = Patch(100, 300, b"instead")
@@ -171,7 +170,4 @@ def _bounded(data: bytes) -> None:
         assert all(0 <= size <= SIZE for size in track.sizes)
         if track.offsets is not None:
             assert all(at >= 0 and at + size <= SIZE for at, size in zip(track.offsets, track.sizes, strict=True))
-        if track.entries is not None:
-            assert all(-1 <= at <= SIZE for at in track.entries)
-            assert len(track.entries) == count
     assert found.blocks.patch is None or 0 <= found.blocks.patch.start <= found.blocks.patch.end <= SIZE
