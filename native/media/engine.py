@@ -70,6 +70,7 @@ class _Mixed:
         reason = None if fits else "the picture is to be another"
         if fits and self.edit.mode != "encode":
             kept, why = self._copied(majority.kept(group, self.found, self.edit, self.sources))
+            why |= self._left(set(group.numbers) - kept.keys() - why.keys(), kept)
             if len(kept) < len(anew):
                 reason = self._refusal(group, kept)
             if kept and reason is None:
@@ -110,6 +111,15 @@ class _Mixed:
             except (pieces.NotCopyable, h264.Unsupported) as exc:
                 why[number] = str(exc)
         return kept, why
+
+    def _left(self, numbers: Collection[int], kept: Collection[int]) -> dict[int, str]:
+        """Why segments of the group are not copied: for their own sake, or because they cannot follow those that are."""
+        container, found = self.edit.output.container, {}
+        of = {n: self.sources[self.edit.segments[n].source] for n in range(len(self.edit.segments))}
+        for n in numbers:
+            if reason := plan.not_copyable(container, [of[n]]) or (plan.not_copyable(container, [of[min(kept)], of[n]]) if kept else None):
+                found[n] = reason
+        return found
 
     def _upright(self, group: Group) -> Target:
         transfers = {other.picture.color_transfer for other in self.found}

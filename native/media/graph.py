@@ -94,12 +94,17 @@ def _picture(clip: Clip, source: Input | None, to: Target) -> Any:
         length = _micro((clip.frames + 1) / clip.rate)
         black = ffmpeg.input(f"color@{clip.number}=black:s={to.width}x{to.height}:r={clip.rate}:d={length}", f="lavfi")
         return _finish(black.video, clip, to)
-    stream = _open(source)[str(source.stream)]
+    # a cut lies half-way between two frames, and a tick may be a whole frame
+    stream = _open(source)[str(source.stream)].filter("settb", "intb/2")
+    if source.steady:
+        first, step = source.steady
+        stream = stream.filter("setpts", f"round(({first.numerator}/{first.denominator}+N*{step.numerator}/{step.denominator})/TB)")
     cuts = {name: _micro(time - source.zero) for name, time in (("start", clip.cut_in), ("end", clip.cut_out)) if time is not None}
     if cuts:
         stream = stream.filter("trim", **cuts)
     begin = clip.begin - source.zero
-    stream = stream.filter("setpts", f"PTS-({begin.numerator}/{begin.denominator})/TB")
+    # setpts cuts off what is no whole tick
+    stream = stream.filter("setpts", f"round(PTS-({begin.numerator}/{begin.denominator})/TB)")
     if clip.picture.interlaced:
         stream = stream.filter("yadif", deint="interlaced")
     # from time 0 on: a picture that begins late is shown from the start

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -17,7 +18,7 @@ import av.error
 
 from native.media import demuxer, mux, packets, sandbox
 from native.media.clips import Clip
-from native.media.index import Index, Track
+from native.media.index import ORDERLESS, Index, Track
 from native.media.pieces import Encode
 from native.media.splice import Source
 
@@ -34,6 +35,7 @@ class Input:
     demuxer: str
     stream: int = 0  # the picture's number in it
     zero: Fraction = Fraction(0)  # seconds on the source's clock where the file's own clock is 0
+    steady: tuple[Fraction, Fraction] | None = None  # the n-th frame's time is a + n * b seconds, whatever the file says; None: as it says
 
 
 @contextmanager
@@ -60,7 +62,17 @@ def _put(clip: Clip, source: Source, file: Path, *, whole: bool) -> Input | None
             if _write(source, rows, decoded, file, container):
                 return Input(file.name, container, zero=decoded[0] * track.time_base)
     _copy(source.index, file)
-    return Input(file.name, source.index.kind.demuxer, track.stream.index)
+    return Input(
+        file.name, source.index.kind.demuxer, track.stream.index, steady=_steady(source) if track.unreliable == ORDERLESS else None
+    )
+
+
+def _steady(source: Source) -> tuple[Fraction, Fraction] | None:
+    """(first frame's time, seconds from one to the next) of a source that does not say in which order its frames are shown: what comes out
+    of the decoder n-th is shown n-th. None when they are not evenly apart."""
+    times, tb = source.order.times, source.track.stream.time_base if source.track else Fraction(1)
+    steps = {b - a for a, b in pairwise(times)}
+    return (times[0] * tb, steps.pop() * tb) if len(steps) == 1 else None
 
 
 def _rows(clip: Clip, source: Source, *, whole: bool) -> Sequence[int]:

@@ -131,11 +131,15 @@ def _unrefused(numbers: Collection[int], edit: Edit, sources: Sequence[Source]) 
     used = sorted({edit.segments[n].source for n in numbers})
     if way.refusal([sources[s] for s in used], container) is None:
         return set(numbers)
-    # the source that is used most, and whatever goes with it
-    most = max(used, key=lambda s: sum(edit.segments[n].source == s for n in numbers))
-    taken = [s for s in used if way.refusal([sources[most], sources[s]], container) is None]
-    if not taken or way.refusal([sources[s] for s in taken], container) is not None:
-        taken = [most] if way.refusal([sources[most]], container) is None else []
+
+    def together(first: int) -> list[int]:
+        """The sources that go with this one, if they all go with each other."""
+        found = [s for s in used if way.refusal([sources[first], sources[s]], container) is None]
+        if way.refusal([sources[s] for s in found], container) is None:
+            return found
+        return [first] if way.refusal([sources[first]], container) is None else []
+
+    taken = max((together(s) for s in used), key=lambda found: sum(edit.segments[n].source in found for n in numbers))
     return {n for n in numbers if edit.segments[n].source in taken}
 
 

@@ -68,7 +68,7 @@ def check(path: Path, promise: Promise, container: str) -> Index:
             if track is None:
                 raise errors.VERIFY_FAILED("The result has no video.")
             _times(index, track, promise, ends=containers.OF[container].lasts)
-            _decoding_times(track)
+            _decoding_times(index, track)
             _decodes(index, track, promise)
         return index
 
@@ -100,9 +100,9 @@ def _hidden_end(track: Track) -> bool:
     return track.hidden_from is not None and any(t >= track.hidden_from for t in track.pts)
 
 
-def _decoding_times(track: Track) -> None:
-    if track.offsets is None:
-        return  # Matroska has none
+def _decoding_times(index: Index, track: Track) -> None:
+    if index.kind.demuxer != "mov":
+        return  # Matroska has none, and what libavformat makes up for it is nobody's promise
     before = None
     for dts, pts in zip(track.dts, track.pts, strict=True):
         if (before is not None and dts <= before) or pts < dts:

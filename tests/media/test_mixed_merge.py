@@ -17,6 +17,7 @@ from native.media import conform, engine, nal, process, verify
 from native.media.edit import Edit
 from native.media.made import Made
 from native.media.source import FileSource
+from tests import clips
 from tests.media import greys, looking
 
 Make = Callable[..., Path]
@@ -311,3 +312,21 @@ def test_containers(make: Make, tmp_path: Path, container: str) -> None:
     assert counts(made) == (72, 60, 12)
     assert [stream.codec for stream in made.streams] == (["vp9", "opus"] if container == "webm" else ["h264", "aac"])
     assert digests(made.path)[:60] == digests(files[0])
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_a_clip_without_times_is_cut_at_the_very_frame(b_frames: int, tmp_path: Path) -> None:
+    """AVI does not say in which order frames are shown, and one tick of its clock is a whole frame: what comes out of the decoder n-th is
+    the n-th one, in a merge as in a trim, and the result says why it was encoded."""
+    alike = clips.make(clips.H264["gop30"], tmp_path)
+    video = clips.x264(f"keyint=48:min-keyint=48:scenecut=0:bframes={b_frames}")
+    timeless = clips.make(clips.Recipe(f"timeless{b_frames}", video, ("-c:a", "mp3"), suffix=".avi"), tmp_path)
+    asked = [{"source": 0, "end": "1"}, {"source": 1, "start": "1.5", "end": "3"}]
+    made = merge(tmp_path / "room", [alike, timeless], asked)
+    alone = merge(tmp_path / "alone", [timeless], [{"start": "1.5", "end": "3"}])
+    shown = [f.number for f in looking.frames(alone.path)]
+    if not b_frames:  # else libavformat only guesses
+        assert shown == [f.number for f in looking.frames(timeless) if Fraction(3, 2) <= f.time < 3]
+    assert [f.number for f in looking.frames(made.path)] == [*range(30), *shown]
+    assert any("Clip 2" in said and "AVI does not say" in said for said in made.warnings)
+    assert made.copied_frames == 30

@@ -48,9 +48,10 @@ def choose(found: Sequence[Sps]) -> Sps:
 def _difference(a: Sps, b: Sps) -> str | None:
     """What keeps the slices of one set from being coded under the other."""
     checks = (
+        # first: the rows of a size count twice where there are fields
+        ("scan types", (a.frames_only, a.adaptive_fields) == (b.frames_only, b.adaptive_fields)),
         ("frame sizes", a.macroblocks == b.macroblocks and a.crop == b.crop),
         ("pixel formats", a.pixels == b.pixels),
-        ("scan types", (a.frames_only, a.adaptive_fields) == (b.frames_only, b.adaptive_fields)),
         # without B slices it says nothing, and Baseline has none
         ("ways of direct prediction", a.direct_8x8 == b.direct_8x8 or BASELINE in (a.profile, b.profile)),
         ("scaling matrices", a.scaling == b.scaling),
