@@ -10,6 +10,8 @@ from statistics import fmean
 import pytest
 
 from native.media import codecs, index, nal, pieces, source, splice
+from native.media.h264 import priming
+from native.media.h264.bits import Unsupported
 from tests import clips
 from tests.media import bits, gates, looking
 from tests.media.cutting import check, render
@@ -90,3 +92,21 @@ def test_no_bytes_of_the_encoder_are_left(folder: Path, tmp_path: Path) -> None:
     clip = clips.make(clips.H264["gop250"], folder)
     made = render([clip], tmp_path, {"start": "2.2", "end": "5"})
     assert {unit for packet in bits.packets(made.path) for unit in packet.units if unit[0] & 31 == nal.SEI} == set()
+
+
+def test_what_priming_does_not_know_is_encoded_up_to_the_next_key_frame(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a source's references cannot be followed, the frames up to the next IDR are encoded, with the reason; the rest is copied."""
+
+    def lost(*_: object) -> None:
+        raise Unsupported("it uses long-term references")
+
+    monkeypatch.setattr(priming, "find", lost)
+    clip = clips.make(clips.H264["no_b"], folder)
+    start, end = Fraction(7, 10), Fraction(9, 2)
+    made = render([clip], tmp_path, {"start": str(start), "end": str(end)})
+    check(clip, made, start, end)
+    assert (made.primed_frames, made.encoded_frames) == (0, 19)
+    assert made.copied_frames == made.frames - 19
+    assert any("long-term" in warning for warning in made.warnings)
