@@ -22,7 +22,7 @@ def slow_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", f"testsrc2=s=640x360:r={RATE}:d={SECONDS}",
         "-f", "lavfi", "-i", f"sine=f=440:r=48000:d={SECONDS}", "-vf", "noise=alls=10:allf=t", "-c:v", "libx264", "-preset", "ultrafast",
-        "-crf", "30", "-g", "90", "-pix_fmt", "yuv420p", "-c:a", "aac", "-movflags", "+faststart", str(path),
+        "-crf", "24", "-g", "90", "-pix_fmt", "yuv420p", "-c:a", "aac", "-movflags", "+faststart", str(path),
     ]  # fmt: skip
     subprocess.run(command, check=True)
     return path

@@ -185,11 +185,14 @@ def _objects(
 def _garbage(
     listed: Mapping[tuple[str, str], Object], recorded: Iterable[dict[str, Any]], live: set[tuple[str, int]]
 ) -> Iterable[Violation]:
-    """I4: after the sweep the store has nothing that is nobody's. What a living attempt is about to record is somebody's."""
+    """I4: after the sweep the store has nothing that is nobody's.
+
+    What a living attempt is about to record is somebody's; so is the index of what is.
+    """
     known = {(row["bucket"], row["key"]) for row in recorded}
     for (bucket, key), it in listed.items():
         named = _RESULT.search(key)
-        if (bucket, key) not in known and not (named and (named["job"], int(named["attempt"])) in live):
+        if (bucket, key.removeprefix("index/")) not in known and not (named and (named["job"], int(named["attempt"])) in live):
             yield Violation("I4", key, f"is nobody's, {it.size} bytes, {it.age:.0f} s old")
 
 

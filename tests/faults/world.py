@@ -39,12 +39,13 @@ PASSING_SECONDS = 3.0
 # Names the attempt in the paths of its workspace.
 ROOM = re.compile(r"/(?P<job>[0-9a-f-]{36})-(?P<attempt>[0-9]+)-[^/]+(?:/|$)")
 
-# Points of the flow, by the request to the store that is on its way there. The slow clip is read by three requests of 1 MiB: the
-# first one for the index, the others by the encoder. "verifying" is no such point: it asks nobody, and takes a millisecond.
+# Points of the flow, by the request to the store that is on its way there. One asks for the index of the slow clip, three are made to know
+# it, and six or seven for the encoder, up to four at a time and each before it is needed. "verifying" is no such point: it asks nobody,
+# and takes a millisecond.
 POINTS = {
-    "probing": ("GET", "/src/", 1),
-    "encoding": ("GET", "/src/", 2),
-    "encoding the end": ("GET", "/src/", 3),
+    "probing": ("GET", "/src/", 2),
+    "encoding": ("GET", "/src/", 5),
+    "encoding the end": ("GET", "/src/", 8),
     "storing": ("PUT", "/out/", 1),
 }
 
