@@ -22,9 +22,9 @@ MARKS = {True: "ok", False: "MISSED", None: "–"}
 def table(outcome: Outcome) -> str:
     """A row with everything that was measured, as lines of text."""
     lines = [f"\n{outcome.name}: {outcome.title}"]
-    lines.append(f"  {'':18} {'wall s':>8} {'CPU s':>8} {'peak MB':>8} {'read MB':>8} {'copied':>7} {'primed':>7} {'encoded':>7}  shows")
+    lines.append(f"  {'':24} {'wall s':>8} {'CPU s':>8} {'peak MB':>8} {'read MB':>8} {'copied':>7} {'primed':>7} {'encoded':>7}  shows")
     for entry in outcome.entries:
-        lines.append(f"  {entry.name:18} " + (entry.failed or " ".join(_cells(entry))))
+        lines.append(f"  {entry.name:24} " + (entry.failed or " ".join(_cells(entry))))
     lines += _verdicts(outcome)
     warnings = {text for entry in outcome.entries for sample in entry.samples[:1] for text in sample.warnings}
     return "\n".join([*lines, *(f"  warning: {text}" for text in sorted(warnings))])

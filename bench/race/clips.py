@@ -50,6 +50,10 @@ def gop(length: int) -> tuple[str, ...]:
     return ("-g", str(length), "-keyint_min", str(length), "-sc_threshold", "0")
 
 
+# 8.6 Mb/s, whatever the picture: the rate of what a phone or a camera makes, with one key frame in 250
+STEADY = ("-c:v", "libx264", "-preset", "veryfast", "-b:v", "8600k", "-pix_fmt", "yuv420p", *gop(250))
+
+
 def ffmpeg(*words: str | Path) -> None:
     """Runs FFmpeg. Raises CalledProcessError."""
     subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", *map(str, words)], check=True)

@@ -39,10 +39,13 @@ class Stored:
 Source = Path | Stored
 
 
-def cut(sources: Sequence[Source], edit: Mapping[str, Any], output: Path, environment: Mapping[str, str] | None = None) -> Sample:
-    """One edit of files or of objects, verified; of objects, also stored. `environment` names the store. Raises `Failed`."""
+def cut(
+    sources: Sequence[Source], edit: Mapping[str, Any], output: Path, environment: Mapping[str, str] | None = None, *, kept: bool = False
+) -> Sample:
+    """One edit of files or of objects, verified; of objects, also stored. `environment` names the store. With `kept`, the indexes of the
+    objects lie beside them, as after an earlier job; else this is the first. Raises `Failed`."""
     told = [{"path": str(it)} if isinstance(it, Path) else dataclasses.asdict(it) for it in sources]
-    job = {"sources": told, "edit": edit, "output": str(output), "environment": dict(environment or {})}
+    job = {"sources": told, "edit": edit, "output": str(output), "environment": dict(environment or {}), "kept": kept}
     command = [sys.executable, "-m", "bench.race.ours"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as child:
@@ -69,6 +72,8 @@ def main() -> int:
 
     job = json.loads(sys.stdin.readline())
     store = _store(job["environment"])
+    if job["kept"]:
+        _keep(job, store)
     session.warm()
     _until_idle()
     print("ready", flush=True)
@@ -86,6 +91,7 @@ def main() -> int:
 
 def _work(job: dict[str, Any], store: Any) -> tuple[Any, int, int | None]:
     """(what was made, bytes of the sources read, bytes sent to the store), by the acts of `native.flow`."""
+    from native import kept
     from native.media import session
     from native.media.edit import Edit
     from native.media.source import FileSource
@@ -97,7 +103,8 @@ def _work(job: dict[str, Any], store: Any) -> tuple[Any, int, int | None]:
             stack.enter_context(FileSource(it["path"])) if "path" in it else store.reader(it["bucket"], it["key"], it["size"])
             for it in job["sources"]
         ]
-        with session.open(sources, room, session.Limits()) as media:
+        indexes = kept.indexes(sources) if job["kept"] else []
+        with session.open(sources, room, session.Limits(), indexes=indexes) as media:
             media.probe()
             made = media.render(edit)
             media.verify(made, edit)
@@ -107,6 +114,21 @@ def _work(job: dict[str, Any], store: Any) -> tuple[Any, int, int | None]:
             store.delete(bucket, f"bench/{room.name}.{made.container}")
         made.path.rename(output)
         return made, sum(source.bytes_read for source in sources), sent
+
+
+def _keep(job: Mapping[str, Any], store: Any) -> None:
+    """Leave the index of every source beside it, where there is none."""
+    from native.media import session
+
+    for it in job["sources"]:
+        source = store.reader(it["bucket"], it["key"], it["size"])
+        if source.kept_index() is None:
+            with tempfile.TemporaryDirectory() as room, session.open([source], Path(room)) as media:
+                media.probe()
+                media.keyframes(0)
+                index = media.index(0)
+            if index is not None:
+                source.keep_index(index)
 
 
 def _store(environment: Mapping[str, str]) -> Any:

@@ -13,6 +13,7 @@ from bench.race.clips import Clip
 from bench.race.peers import Packages
 from deployments.local.home import Home
 from deployments.local.seaweed import Seaweed
+from native.objects import keys
 from native.objects.store import Store
 from native.settings import Settings
 
@@ -30,7 +31,7 @@ class Objects:
 
     def put(self, path: Path) -> ours.Stored:
         """The file as an object, sent unless it is there."""
-        bucket, key = self.environment["S3_MEDIA_BUCKET"], f"bench/{path.name}"
+        bucket, key = self.environment["S3_MEDIA_BUCKET"], keys.source(path.stem)
         there = {it.key: it.size for it in self.store.list(bucket, key)}
         if there.get(key) != path.stat().st_size:
             self.store.delete(bucket, key)
@@ -75,8 +76,8 @@ class World:
 
     def long(self) -> Clip:
         """120 s of 1080p30 H.264 of 8.6 Mb/s, one key frame in 250: the clip of most rows."""
-        seconds, video = 40 if self.quick else 120, (*clips.x264("veryfast", 25), *clips.gop(250))
-        return Clip("long", seconds, video, self.size, fractal=True, noise=10)
+        seconds, video = 40 if self.quick else 120, clips.STEADY
+        return Clip("long", seconds, video, self.size, fractal=True, noise=6)
 
 
 @contextlib.contextmanager

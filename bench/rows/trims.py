@@ -20,14 +20,16 @@ def encoded(entries: dict[str, Entry]) -> float | None:
     return samples[0].encoded_frames if samples else None
 
 
-def trim(source: ours.Source, start: str, end: str, world: World | None = None, mode: str = "exact") -> Contestant:
-    """Ours; with a world, from and to its store."""
+def trim(
+    source: ours.Source, start: str, end: str, world: World | None = None, *, mode: str = "exact", name: str = OURS, kept: bool = False
+) -> Contestant:
+    """Ours; with a world, from and to its store. `kept`: an earlier job has left the index of the source beside it."""
 
     def make(output: Path) -> Sample:
         edit = {"segments": [{"start": start, "end": end}], "mode": mode}
-        return ours.cut([source], edit, output, world.objects.environment if world else None)
+        return ours.cut([source], edit, output, world.objects.environment if world else None, kept=kept)
 
-    return Contestant(OURS, make)
+    return Contestant(name, make)
 
 
 def across(world: World) -> Row:
@@ -58,7 +60,7 @@ def across(world: World) -> Row:
 def within(world: World) -> Row:
     """A range so short that no whole group of pictures lies in it."""
     size = world.size
-    source = world.clip(Clip("noisy", 34 if world.quick else 60, (*clips.x264("veryfast", 23), *clips.gop(250)), size, noise=12))
+    source = world.clip(Clip("noisy", 34 if world.quick else 60, (*clips.x264("veryfast", 23), *clips.gop(250)), size, noise=9))
     wanted = shown.frames(Fraction(20), Fraction(30), RATE)
     return Row(
         "within",
