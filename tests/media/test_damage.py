@@ -96,3 +96,18 @@ def test_copied_sound_that_does_not_decode_is_no_success(folder, tmp_path):
         except errors.Problem as problem:
             what = problem.code
         assert what == judged
+
+
+def test_what_the_decoder_concealed_before_a_primed_cut_is_damage(folder, tmp_path):
+    """Bytes overwritten inside a picture of the head's group: the decoder patches it up without a word, and all after it is spoilt."""
+    clip = clips.make(clips.H264["no_b"], folder)
+    with av.open(str(clip)) as file:
+        at = [packet.pos for packet in file.demux(file.streams.video[0]) if packet.size][10]
+    data = bytearray(clip.read_bytes())
+    data[at + 120 : at + 152] = b"\xff" * 32
+    path = tmp_path / "spoilt.mp4"
+    path.write_bytes(data)
+    edit = Edit(segments=(Segment(source=0, start=parse("0.8"), end=parse("2.5")),))
+    with FileSource(path) as source, pytest.raises(errors.Problem) as refused:
+        engine.render(edit, [source], tmp_path, lambda _done, _all: None)
+    assert refused.value.code == "source_unreadable"

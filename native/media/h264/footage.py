@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import Any
 
@@ -161,10 +161,18 @@ class Footage:
             for sample in self.samples(first, last):
                 if sample.pts not in wanted and self._spare(sample, start):
                     continue
-                yield from (f for f in decoder.decode(sample.packet(self.track)) if f.pts in wanted)
-            yield from (f for f in decoder.decode(None) if f.pts in wanted)
+                yield from self._whole(decoder.decode(sample.packet(self.track)), first, wanted)
+            yield from self._whole(decoder.decode(None), first, wanted)
         except av.error.FFmpegError:
             raise Undecodable from None
+
+    def _whole(self, frames: Iterable[av.VideoFrame], first: int, wanted: frozenset[int]) -> Iterator[av.VideoFrame]:
+        """The wanted ones. What the decoder concealed spoils what refers to it, so it ends the decoding, wanted or not."""
+        for frame in frames:
+            if frame.is_corrupt and frame.pts is not None and frame.pts >= self.track.pts[first]:
+                raise Undecodable
+            if frame.pts in wanted:
+                yield frame
 
     def _spare(self, sample: Sample, start: int) -> bool:
         """A picture that nothing wanted refers to: nothing at all does, or it is shown before the first one decoded."""
