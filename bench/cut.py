@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from bench.race import chart, row, world
@@ -34,11 +35,11 @@ def main() -> int:
         objects = stack.enter_context(world.objects(given.data / "store"))
         here = World(given.data, given.quick, _say, objects)
         outcomes: list[Outcome] = []
-        race = Race(machine(), time.strftime("%Y-%m-%d"), given.quick, given.runs, here.packages.versions())
+        race = Race(machine(), os.getloadavg()[0], time.strftime("%Y-%m-%d"), given.quick, given.runs, here.packages.versions())
         for name in given.only or ROWS:
             outcomes.append(row.run(ROWS[name](here), given.runs, given.data, _say, judged=not given.quick))
             print(chart.table(outcomes[-1]), flush=True)
-            race = Race(race.machine, race.date, race.quick, race.runs, race.versions, tuple(outcomes))
+            race = replace(race, outcomes=tuple(outcomes))
             if given.save:
                 given.save.write_text(json.dumps(race.document(), indent=1) + "\n")
     print(f"\nThe cut engine, {given.runs} runs   ({race.machine}; {time.monotonic() - began:.0f} s)")

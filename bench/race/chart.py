@@ -66,7 +66,7 @@ def page(race: Race) -> str:
         "# Measurements",
         "",
         f"The cut engine against its peers, side by side in one run; medians of {race.runs}. {race.date}, {race.machine}.",
-        f"{versions}.",
+        f"{versions}. Load of the machine when the run began: {race.load:.1f}.",
         "",
         "![The same work, by ours and by the peers](measurements/cut.svg)",
         "",

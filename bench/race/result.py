@@ -84,6 +84,7 @@ class Race:
     """A whole run of the benchmark."""
 
     machine: str
+    load: float  # of the machine when the run began, as uptime(1) says: what else it was doing
     date: str
     quick: bool
     runs: int

@@ -35,7 +35,7 @@ def race():
         Entry("melt", failed="no"),
     )
     verdicts = (Verdict("CPU", 0.05, "≤ 1/20", True, "1/20.0"), Verdict("memory", None, "≤ 1", None, "not judged: no"))
-    return Race("2 cores", "2030-01-01", False, 2, {"FFmpeg": "9"}, (Outcome("one", "a & b", "cpu_seconds", them, verdicts),))
+    return Race("2 cores", 0.1, "2030-01-01", False, 2, {"FFmpeg": "9"}, (Outcome("one", "a & b", "cpu_seconds", them, verdicts),))
 
 
 # arithmetic
