@@ -98,7 +98,7 @@ def page(race: Race) -> str:
 
 # the drawing
 
-WIDTH, LEFT, RIGHT, BAR, GAP, TITLE = 860, 150, 90, 16, 3, 24
+WIDTH, LEFT, RIGHT, BAR, GAP, TITLE = 880, 170, 90, 16, 3, 24
 STYLE = """
 text { font: 12px system-ui, -apple-system, 'Segoe UI', sans-serif; fill: #1f2328 }
 .title { font-weight: 600 } .quiet { fill: #59636e } .grid { stroke: #d1d9e0 } .ours { fill: #0969da } .peer { fill: #9aa4af }
