@@ -75,8 +75,9 @@ class H264(base.Codec):
                 found.append(_anew(footage, end, high))
         else:
             found = [_anew(footage, low, high)]
-        if any(isinstance(piece, Encode) for piece in found):
-            _check_encodable(footage)
+        anew = [piece for piece in found if isinstance(piece, Encode)]
+        if anew:
+            _check_encodable(footage, anew)
         return tuple(found)
 
     def stitch(self, parts: Sequence[Part], sources: Sequence[Source], container: str) -> base.Stitch:
@@ -91,8 +92,14 @@ def _target(footages: Sequence[Footage]) -> Sps:
     return target.choose([s for footage in footages for s in footage.sps])
 
 
-def _check_encodable(footage: Footage) -> None:
+def _check_encodable(footage: Footage, anew: Sequence[Encode]) -> None:
     """Raises NotCopyable when frames at a cut cannot be encoded under the source's own parameter set."""
+    if footage.interlaced:
+        try:
+            for piece in anew:
+                footage.bottom_after_top(piece.key, piece.last)
+        except Unsupported as exc:
+            raise NotCopyable(str(exc)) from exc
     for s in footage.sps:
         if reason := encoder.refusal(s, footage.track.stream.pixel_format):
             raise NotCopyable(reason)
@@ -152,6 +159,8 @@ class Stitch(base.Stitch):
             if all(target.same_slices(s, chosen) for s in footage.sps) and all(own.get(n, p) == p for n, p in theirs.items()):
                 own |= theirs
                 self._whole.add(footage)
+            elif footage.interlaced:
+                raise Unsupported("the sources are interlaced and have different settings")
         self._stream = Stream(chosen, own.values())
         self._width = next((footage.width for footage in used if footage in self._whole and footage.width), 4)
         for footage in used:
@@ -267,7 +276,7 @@ class Stitch(base.Stitch):
         places = {frame.row: n for n, frame in enumerate(run.frames)} if run else {}
         kinds = {footage.track.pts[frame.row]: frame.kind for frame in run.frames} if run else {}
         needed = {frame.row for frame in run.frames if frame.needed} if run else set[int]()
-        made = 0
+        made, bottom = 0, footage.bottom_after_top(piece.key, piece.last) if footage.interlaced else None
         for pts, units, known in self._encoders[piece].code(footage.frames(low, low + piece.frames), footage.track.time_base, kinds):
             row = order.by_rank[low + bisect_left(times, pts)]
             headers = [slices.read(unit, known) for unit in units]
@@ -279,7 +288,8 @@ class Stitch(base.Stitch):
             if run:
                 top, reference = run.frames[places[row]].top * self._step(footage), priming.stays(run.frames, places[row])
             keep = {kept.name for kept in picture.kept} | needed
-            written = self._stream.write(units, picture, known, top=top, keep=keep, reference=reference)
+            top += max(0, -(bottom or 0))  # the field shown first has the frame's number
+            written = self._stream.write(units, picture, known, top=top, keep=keep, reference=reference, bottom=bottom)
             yield Coded(nal.join(written, self._width), pts, picture.idr)
             made += 1
         if made != piece.frames:

@@ -94,8 +94,8 @@ def follow(state: State, name: int, slices: Sequence[Slice], sets: Sets) -> tupl
 def _check(slices: Sequence[Slice], s: Sps) -> None:
     """Raises Unsupported for what is not followed here, and for slices that are not of one picture."""
     first = slices[0]
-    if not s.frames_only:
-        raise Unsupported("it is interlaced")
+    if any(part.field for part in slices):
+        raise Unsupported("it has field pictures")
     if s.separate_planes:
         raise Unsupported("its colour planes are coded separately")
     if s.poc_type == 1:

@@ -27,8 +27,6 @@ _TYPES = {"I": PictureType.I, "P": PictureType.P, "B": PictureType.B}
 
 def refusal(s: Sps, pixel_format: str | None) -> str | None:
     """Why frames cannot be encoded under a sequence set; None when they can."""
-    if not s.frames_only:
-        return "it is interlaced"
     if s.separate_planes:
         return "its colour planes are coded separately"
     if not s.chroma:
@@ -61,8 +59,10 @@ class Encoder:
     def _checked(self, encoder: Any) -> Sets:
         found = read_sets(nal.annexb(encoder.extradata))
         made, wanted = next(iter(found.sps.values())), self.sps
-        if (made.macroblocks, made.pixels, made.frames_only) != (wanted.macroblocks, wanted.pixels, wanted.frames_only):
+        if (made.macroblocks, made.pixels) != (wanted.macroblocks, wanted.pixels):
             raise Unsupported("the encoder's pictures have another shape")
+        if (made.frames_only, made.adaptive_fields) != (wanted.frames_only, wanted.adaptive_fields):
+            raise Unsupported("the encoder's pictures have another scan type")
         return found
 
     def code(
@@ -85,7 +85,8 @@ class Encoder:
     def _opened(self, time_base: Fraction, pixel_format: str | None) -> Any:
         encoder: Any = CodecContext.create("libx264", "w")
         # everything that is coded, also what the source's set crops away
-        encoder.width, encoder.height = 16 * self.sps.macroblocks[0], 16 * self.sps.macroblocks[1]
+        columns, rows = self.sps.macroblocks
+        encoder.width, encoder.height = 16 * columns, 16 * rows * (1 if self.sps.frames_only else 2)
         encoder.pix_fmt = pixel_format or self.pixel_format
         encoder.time_base = time_base
         encoder.framerate = Fraction(25)
@@ -109,6 +110,9 @@ class Encoder:
             "8x8dct": int(high),  # nor have Baseline and Main this
             "sliced-threads": 0,
         }
+        if not self.sps.frames_only:
+            # macroblocks choose between frame and field coding, or never do; the order of the fields is in the slices' headers
+            parameters["tff" if self.sps.adaptive_fields else "fake-interlaced"] = 1
         options = ":".join(f"{name}={value}" for name, value in parameters.items())
         encoder.options = {"preset": "veryfast", "x264-params": options}
         return encoder

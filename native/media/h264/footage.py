@@ -88,11 +88,30 @@ class Footage:
 
     def followed(self, first: int, last: int, state: State | None = None) -> Iterator[tuple[Sample, list[bytes], Picture, State]]:
         """Packets first … last-1 with their units, as pictures, each with the buffer before it. Raises NotCopyable, Unsupported."""
+        if self.interlaced:
+            raise Unsupported("it is interlaced")  # lists of fields are not followed
         for sample, units in self.read(first, last):
             headers = self.headers(units)
             before = state if state is not None else buffer.start(self.sets.of(headers[0].pps_id)[1])
             picture, state = buffer.follow(before, sample.number, headers, self.sets)
             yield sample, units, picture, before
+
+    @property
+    def interlaced(self) -> bool:
+        """May its pictures hold fields?"""
+        return not all(s.frames_only for s in self.sps)
+
+    def bottom_after_top(self, first: int, last: int) -> int:
+        """How much later than the top field the bottom field of the frames in packets first … last-1 is shown, in order counts: 1, -1, or
+        0 when their slices do not say. Raises Unsupported for pictures of one field, whose packets need not be whole frames."""
+        deltas: set[int] = set()
+        for _, units in self.read(first, last):
+            headers = self.headers(units)
+            if any(header.field for header in headers):
+                raise Unsupported("it has field pictures")
+            deltas.update(header.delta_bottom for header in headers)
+        delta = deltas.pop() if len(deltas) == 1 else 0
+        return (delta > 0) - (delta < 0)
 
     def qp(self, low: int, high: int) -> int | None:
         """The quantiser of the frames in ranks [low, high): the middle one of those at their beginning that others refer to."""

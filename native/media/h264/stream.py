@@ -55,9 +55,18 @@ class Stream:
         return found
 
     def write(
-        self, units: Sequence[bytes], picture: Picture, known: Sets, *, top: int, keep: Container[int], reference: bool
+        self,
+        units: Sequence[bytes],
+        picture: Picture,
+        known: Sets,
+        *,
+        top: int,
+        keep: Container[int],
+        reference: bool,
+        bottom: int | None = None,
     ) -> list[bytes]:
-        """The units of a picture, written anew. `top` is its order count, `keep` names what stays in the buffer after it.
+        """The units of a picture, written anew. `top` is its order count, `bottom` how much later its bottom field is shown (None: as its
+        slices say), `keep` names what stays in the buffer after it.
         Raises Unsupported."""
         frame_num = self._numbers.begin(idr=picture.idr)
         changes = [tuple(self._numbers.changes(entries) for entries in lists) for lists in picture.lists]
@@ -79,6 +88,7 @@ class Stream:
                     ref_idc=(header.ref_idc or 1) if reference else 0,
                     frame_num=frame_num,
                     poc_lsb=top % (1 << self.target.poc_bits),
+                    delta_bottom=header.delta_bottom if bottom is None else bottom,
                     changes=commands,
                     no_output=False,
                     marking=None if picture.idr else marking,

@@ -100,5 +100,12 @@ def test_two_pictures_in_one_packet_are_refused() -> None:
     headers = [slices.read(u, known) for u in x264.units("no_b") if u[0] & 31 in (slices.SLICE, slices.IDR)]
     with pytest.raises(Unsupported, match="several pictures"):
         buffer.follow(buffer.start(known.sps[0]), 0, headers[:2], known)
-    with pytest.raises(Unsupported, match="interlaced"):
-        followed("interlaced")
+
+
+def test_field_pictures_are_refused() -> None:
+    """Lists of fields are not followed; frames of fields and blocks that choose are numbered like any others."""
+    known = sets.read(x264.units("interlaced"))
+    headers = [slices.read(u, known) for u in x264.units("interlaced") if u[0] & 31 in (slices.SLICE, slices.IDR)]
+    buffer.follow(buffer.start(known.sps[0]), 0, headers[:1], known)
+    with pytest.raises(Unsupported, match="field pictures"):
+        buffer.follow(buffer.start(known.sps[0]), 0, [replace(headers[0], field=True)], known)
