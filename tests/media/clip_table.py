@@ -1,5 +1,5 @@
-"""Every real clip cut three ways and merged with its neighbour, judged by the gates: `python -m tests.media.clip_table [name …]` prints the
-table of docs/clips.md, a row for each, and ends with 1 when one is wrong. Each clip has its own process, so that none can spoil another.
+"""Every real clip cut three ways and merged with its neighbour, judged by the gates: `python -m tests.media.clip_table [name …]` prints
+docs/clips.md, a row for each job, and ends with 1 when one is wrong. Each clip has its own process, so that none can spoil another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import av
 import av.error
 
 from native import errors
-from native.media import edit, engine, plan, source, verify
+from native.media import edit, engine, source, verify
 from native.media.made import Made
 from tests.media import bits, gates, joins, looking
 
@@ -100,12 +100,7 @@ def render(paths: list[Path], cuts: list[tuple[Fraction, Fraction | None]], room
     """The job as a worker does it."""
     asked = edit.Edit(segments=tuple(_segment(n, *cut) for n, cut in enumerate(cuts)))
     sources = [source.FileSource(path) for path in paths]
-    try:
-        made = engine.render(asked, sources, room, lambda *_: None)
-    except plan.Disagreement:
-        from native.media import conform
-
-        made = conform.render(asked, sources, room, lambda *_: None)
+    made = engine.render(asked, sources, room, lambda *_: None)
     verify.verify(made, asked)
     return made
 
@@ -142,7 +137,7 @@ def row(paths: list[Path], job: str, cuts: list[tuple[Fraction, Fraction | None]
 def judge(paths: list[Path], cuts: list[tuple[Fraction, Fraction | None]], made: Made) -> str:
     """The verdict of an output: the gates that it passed. Raises AssertionError."""
     asked = [gates.Cut(path, *cut, numbered=False) for path, cut in zip(paths, cuts, strict=True)]
-    if any(not _pictures(path) for path in paths):
+    if any(not pictures(path) for path in paths):
         try:
             looking.strictly_decodes(made.path)
         except AssertionError:
@@ -175,7 +170,7 @@ def _sound(path: Path) -> bool:
     return True
 
 
-def _pictures(path: Path) -> bool:
+def pictures(path: Path) -> bool:
     with av.open(str(path), metadata_errors="replace") as container:
         return bool(container.streams.video)
 
@@ -185,7 +180,7 @@ def rows_of(path: Path, neighbour: Path) -> Iterator[Row]:
     if broken(path):
         yield from _broken(path)
         return
-    if not _pictures(path):
+    if not pictures(path):
         for job, cut in {"a part": (Fraction(1, 10), Fraction(2, 10)), "to the end": (Fraction(1, 10), None)}.items():
             yield row([path], job, [cut])
         return
@@ -211,7 +206,7 @@ def _broken(path: Path) -> Iterator[Row]:
         yield Row(path.name, "memory", "", f"WRONG: {peak} MB", "", 0)
 
 
-def _alone(path: Path, neighbour: Path) -> list[Row]:
+def alone(path: Path, neighbour: Path) -> list[Row]:
     """The rows of a clip, made in a process of their own."""
     command = [sys.executable, "-m", "tests.media.clip_table", "--one", str(path), str(neighbour)]
     try:
@@ -236,6 +231,32 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+_HEAD = """# The real clips
+
+What became of {jobs} jobs over {clips} clips of cameras, phones, browsers, films and broken files, none of which is in the repository.
+Each was cut inside one group of pictures, across many, and to its very end, and merged with the next one; the broken ones were asked for
+their beginning, a part and the whole. The output was judged by `tests/media/gates.py`: FFmpeg, openh264 and the packets say what it
+shows, not the engine.
+
+*exact*: the frames asked for and no others, at their times, copied packets bit for bit, strictly decodable, in step with their sound;
+the figure is the worst frame that was encoded or primed, against the source's. *in step*: a merge of clips that differ; each shows its
+own frames at its own time for as long as it should, its sound within 2 ms. *decodes*: the source has no times that two readings agree
+on. *refused*: no output, and the reason.
+
+{wrong} of the outputs {are} wrong. Made by `python -m tests.media.clip_table > docs/clips.md`; the clips are looked for in
+`../shared/media` or where `NVE_MEDIA` says.
+
+"""
+
+
+def page(rows: list[Row]) -> str:
+    """docs/clips.md."""
+    wrong = sum(it.wrong for it in rows)
+    return _HEAD.format(
+        jobs=len(rows), clips=len({it.clip for it in rows}), wrong=wrong or "None", are="is" if wrong == 1 else "are"
+    ) + table(rows)
+
+
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--one"]:
         for it in rows_of(Path(arguments[1]), Path(arguments[2])):
@@ -245,13 +266,13 @@ def main(arguments: list[str]) -> int:
     if not everything:
         print(f"There are no clips: {FOLDER} is not there (NVE_MEDIA names the folder).", file=sys.stderr)
         return 2
-    good = [p for p in everything if not broken(p) and _pictures(p)]
+    good = [p for p in everything if not broken(p) and pictures(p)]
     after = {p: good[(good.index(p) + 1) % len(good)] if p in good else p for p in everything}
     chosen = [p for p in everything if not arguments or any(word in str(p) for word in arguments)]
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda p: _alone(p, after[p]), chosen))
+        found = list(pool.map(lambda p: alone(p, after[p]), chosen))
     rows = [it for some in found for it in some]
-    print(table(rows), end="")
+    print(page(rows), end="")
     for it in rows:
         if it.wrong:
             print(f"{it.clip}, {it.job}: {it.verdict} {it.note}", file=sys.stderr)
