@@ -30,7 +30,7 @@ def _frame_rate(value: object) -> Fraction:
         raise ValueError("a frame rate is a number from 1 to 120, or n/d")
     exact = Fraction(text)
     broadcast = Fraction(round(exact * Fraction(1001, 1000)) * 1000, 1001)
-    return broadcast if abs(exact - broadcast) < Fraction(1, 500) else exact
+    return broadcast if abs(exact - broadcast) < exact / 4000 else exact  # 30 is a thousandth away from 29.97
 
 
 FrameRate = Annotated[

@@ -12,13 +12,39 @@ from native.media.index import Track
 from native.media.info import Stream
 from native.media.samples import Shape
 
-# What a container holds without a change; None holds everything.
-HOLDS: dict[str, frozenset[str] | None] = {
+# What a container holds without a change.
+HOLDS: dict[str, frozenset[str]] = {
     "mp4": frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}),
     "mov": frozenset(
         {"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_f32le", "pcm_u8", "pcm_alaw", "pcm_mulaw"}
     ),
-    "mkv": None,
+    "mkv": frozenset(
+        {
+            "aac",
+            "mp2",
+            "mp3",
+            "ac3",
+            "eac3",
+            "dts",
+            "truehd",
+            "mlp",
+            "opus",
+            "vorbis",
+            "flac",
+            "alac",
+            "tta",
+            "wavpack",
+            "pcm_u8",
+            "pcm_s16le",
+            "pcm_s16be",
+            "pcm_s24le",
+            "pcm_s24be",
+            "pcm_s32le",
+            "pcm_s32be",
+            "pcm_f32le",
+            "pcm_f64le",
+        }
+    ),
     "webm": frozenset({"opus", "vorbis"}),
     "ts": frozenset({"aac", "mp2", "mp3", "ac3", "eac3"}),
 }
@@ -58,8 +84,7 @@ class Form:
 
 
 def holds(container: str, codec: str) -> bool:
-    kinds = HOLDS[container]
-    return kinds is None or codec in kinds
+    return codec in HOLDS[container]
 
 
 def form(tracks: Sequence[tuple[Track, Fraction]], container: str) -> Form:

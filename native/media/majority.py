@@ -45,6 +45,10 @@ class Pace:
             return self.frame is other.frame
         return abs(self.frame - other.frame) <= min(self.frame, other.frame) * NEAR + self.doubt + other.doubt
 
+    def is_at(self, rate: Fraction) -> bool:
+        """Is this the rate that is asked for? Here 30 is not 30000/1001."""
+        return self.frame is not None and abs(self.frame * rate - 1) <= NEAR / 4 + self.doubt * rate
+
 
 def pace(track: Track) -> Pace:
     """Of a track's frames as they are shown."""
@@ -105,7 +109,7 @@ def fits(group: Group, output: Output) -> bool:
         output.width in (None, round(width))
         and output.height in (None, round(height))
         and output.codec in (None, picture.codec)
-        and (output.frame_rate is None or group.pace.agrees(Pace(1 / output.frame_rate)))
+        and (output.frame_rate is None or group.pace.is_at(output.frame_rate))
     )
 
 

@@ -330,3 +330,10 @@ def test_a_clip_without_times_is_cut_at_the_very_frame(b_frames: int, tmp_path: 
     assert [f.number for f in looking.frames(made.path)] == [*range(30), *shown]
     assert any("Clip 2" in said and "AVI does not say" in said for said in made.warnings)
     assert made.copied_frames == 30
+
+
+def test_the_rate_that_is_asked_for_is_made(make: Make, tmp_path: Path) -> None:
+    """Clips of 30 frames a second may follow those of 29.97, but are not what somebody has who asks for 29.97."""
+    made = merge(tmp_path / "room", [make("one.mp4")], frame_rate="29.97")
+    assert made.streams[0].frame_rate == Fraction(30000, 1001)
+    assert made.copied_frames == 0

@@ -108,7 +108,10 @@ def test_a_source_that_is_not_there_is_named() -> None:
     [
         ("29.97", Fraction(30000, 1001)),
         ("23.976", Fraction(24000, 1001)),
+        ("23.98", Fraction(24000, 1001)),
         ("30", Fraction(30)),
+        ("1", Fraction(1)),
+        (2, Fraction(2)),
         (25, Fraction(25)),
         ("25/2", Fraction(25, 2)),
     ],
