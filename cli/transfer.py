@@ -190,7 +190,8 @@ def _pieces(file: int, offset: int, size: int) -> Iterator[bytes]:
 def download(result: dict[str, Any], out: Path, bar: Bar, fresh: Callable[[], str]) -> Path:
     """Bring a job's result to `out`, whole and checked, in place of what was there. `fresh()` gives a new address when the old one expired.
 
-    The bytes gather in a hidden file beside `out`, and take its name only when size and SHA-256 are right. Raises Failure and Unreachable.
+    The bytes gather in a hidden file beside `out`, and take its name only when the size is right, and the SHA-256 where there is one.
+    Raises Failure and Unreachable.
     """
     part = out.with_name(f".{out.name[:100]}.{secrets.token_hex(4)}.part")
     try:
@@ -198,7 +199,7 @@ def download(result: dict[str, Any], out: Path, bar: Bar, fresh: Callable[[], st
             os.truncate(file.fileno(), result["size"])
             _Fetching(result, file.fileno(), bar, fresh).run()
             file.seek(0)
-            if (found := hashlib.file_digest(file, "sha256").hexdigest()) != result["sha256"]:
+            if result["sha256"] and (found := hashlib.file_digest(file, "sha256").hexdigest()) != result["sha256"]:
                 raise Failure(f"The download is damaged (SHA-256 {found[:12]}… instead of {result['sha256'][:12]}…): try again.")
             os.fsync(file.fileno())
         part.replace(out)

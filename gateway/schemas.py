@@ -203,7 +203,7 @@ ANSWERS: dict[str, Schema] = {
             "url": text("Download it from here; signed anew in every document", format="uri"),
             "name": text(),
             "size": whole("Bytes"),
-            "sha256": text(),
+            "sha256": maybe(text("Of the whole file; null when the store copied some of it, so that nobody here has read it all")),
             "duration": number("Seconds"),
             "frames": whole(),
             "streams": listed(ref("Stream")),

@@ -20,8 +20,8 @@ from native.jobs.store import Attempt, Job
 from native.media import session
 from native.media.info import MediaInfo
 from native.media.made import Made
-from native.objects import keys
-from native.objects.store import Put, Reader
+from native.objects import keys, parts
+from native.objects.store import Put, Reader, Span
 
 if TYPE_CHECKING:
     from native.call import Call
@@ -109,7 +109,8 @@ def _attempt(operation: Operation, services: Services, attempt: Attempt) -> None
             with watch.stage("planning"):
                 edit = operation.plan(request, facts)
             with watch.stage("encoding"):
-                made = media.render(edit)
+                # all sources of a job lie in the one store, which can copy from them
+                made = media.render(edit, least=parts.WORTH)
             with watch.stage("verifying"):
                 media.verify(made, edit)
                 kept.keep(media, sources)
@@ -117,7 +118,11 @@ def _attempt(operation: Operation, services: Services, attempt: Attempt) -> None
         with _removed_if_unwanted(services, key):
             with watch.stage("storing"):
                 bucket, kind = services.settings.s3_outputs_bucket, names.CONTENT_TYPES[made.container]
-                put = services.objects.put_file(bucket, key, made.path, kind, cancelled=watch.over)
+                if made.layout is None:
+                    put = services.objects.put_file(bucket, key, made.path, kind, cancelled=watch.over)
+                else:
+                    spans = [Span(piece.source, piece.offset, piece.size) for piece in made.layout.pieces]
+                    put = services.objects.put_joined(bucket, key, made.path, spans, sources, content_type=kind, cancelled=watch.over)
             asset = _recorded(services, attempt, made, put, key)
             result = _result(made, asset, sources)
             _finish(services, attempt, asset, result, made.warnings)

@@ -89,7 +89,11 @@ class Show:
 
     def save(self, job: Mapping[str, Any], path: Path) -> Path:
         result = job["result"]
-        with _timed(self.add(Step("download", f"{figures.size(result['size'])}, SHA-256 {result['sha256'][:8]}…"))) as step:
+        with _timed(
+            self.add(
+                Step("download", f"{figures.size(result['size'])}{f', SHA-256 {digest[:8]}…' if (digest := result['sha256']) else ''}")
+            )
+        ) as step:
             bar = self.bars.add(f"Saving {path.name}", result["size"])
             transfer.download(result, path, bar, lambda: self.client.job(job["id"])["result"]["url"])
             step.got = "the same"

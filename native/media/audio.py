@@ -159,7 +159,7 @@ def _run_in(track: Track, length: Fraction) -> int:
 def _packets(run: Span) -> Iterator[av.Packet]:
     """The packets of a span for the muxer."""
     track = run.track
-    for n, sample in enumerate(packets.read(run.index, track, run.first, run.last)):
+    for n, sample in enumerate(packets.left(run.index, track, run.first, run.last)):
         packet = packets.owned(sample.data)
         packet.pts = packet.dts = run.times[n]
         following = run.times[n + 1] if n + 1 < len(run.times) else min(run.end, run.times[n] + _length(run))

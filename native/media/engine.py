@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from native import errors
-from native.media import changes, clips, codecs, conform, cut, graph, h264, index, majority, pieces, plan, splice, verify
+from native.media import changes, clips, codecs, conform, cut, graph, h264, index, leaving, majority, pieces, plan, splice, verify
 from native.media.clips import Target
 from native.media.edit import Edit
 from native.media.info import MediaInfo
@@ -20,8 +20,9 @@ from native.media.source import Readable
 Report = Callable[[int, int], None]
 
 
-def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Report) -> Made:
+def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Report, least: int | None = None) -> Made:
     """Makes the output and says how. Copies what can be copied; what cannot is encoded, with the reason among the warnings.
+    With `least`, copied runs of so many bytes may stay in their sources; then the result has a layout.
 
     Raises the problems of the sources and ranges, TOO_HEAVY, VERIFY_FAILED and OUTPUT_REFUSED.
     """
@@ -35,6 +36,8 @@ def render(edit: Edit, sources: Sequence[Readable], room: Path, report: Report) 
         if found and not _agree(found, edit, known):
             return _Mixed(edit, known, path, report, found).make()
     planned = plan.make(edit, known)
+    if least is not None and (made := leaving.render(planned, edit, known, path, report, least=least)) is not None:
+        return made
     try:
         return _carry_out(planned, edit, known, path, report)
     except _NO_COPY as exc:

@@ -48,6 +48,15 @@ def read(index: Index, track: Track, first: int, last: int) -> Iterator[Sample]:
     return _at_offsets(index, track, first, last) if track.offsets is not None else _by_demuxer(index, track, first, last)
 
 
+def left(index: Index, track: Track, first: int, last: int) -> Iterator[Sample]:
+    """The same packets, or what stands for them where they may stay where they lie."""
+    if index.left is None or track.offsets is None:
+        yield from read(index, track, first, last)
+        return
+    for n in range(first, last):
+        yield Sample(n, index.left(track.offsets[n], track.sizes[n]), track.pts[n], track.dts[n], bool(track.keys[n]))
+
+
 def one(index: Index, track: Track, number: int) -> Sample:
     return next(iter(read(index, track, number, number + 1)))
 

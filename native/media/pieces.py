@@ -82,6 +82,7 @@ class Coded:
     data: bytes
     pts: int
     key: bool
+    left: bool = False  # the data only stand for a picture that stays in its source
 
 
 class NotCopyable(Exception):

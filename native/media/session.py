@@ -206,9 +206,14 @@ class Session:
             raise self._broken("keyframes")
         return [Fraction(time) for time in times]
 
-    def render(self, edit: Edit) -> Made:
-        """Make the edit, as a file in the room. Raises the sources' problems, INVALID_RANGE, OUTPUT_REFUSED, TOO_HEAVY."""
-        made = self._believe(Made, self._ask({"call": "render", "edit": edit.model_dump(mode="json")}).get("made"))
+    def render(self, edit: Edit, least: int | None = None) -> Made:
+        """Make the edit, as a file in the room. With `least`, copied runs of so many bytes may stay in the sources: see `Made.layout`.
+
+        Raises the sources' problems, INVALID_RANGE, OUTPUT_REFUSED, TOO_HEAVY."""
+        call = {"call": "render", "edit": edit.model_dump(mode="json"), "least": least}
+        made = self._believe(Made, self._ask(call).get("made"))
+        if made.layout is not None and least is None:
+            raise self._broken("a layout that nobody asked for")
         return self._ours(made)
 
     def verify(self, made: Made, edit: Edit) -> None:
@@ -386,8 +391,17 @@ class Session:
             seen = os.lstat(made.path)
         except OSError as exc:
             raise self._broken("a result that is not there") from exc
-        if made.path.parent != self._room or not stat.S_ISREG(seen.st_mode) or seen.st_nlink != 1 or seen.st_size != made.size:
+        if made.path.parent != self._room or not stat.S_ISREG(seen.st_mode) or seen.st_nlink != 1:
             raise self._broken("a result that is not in the room")
+        size = seen.st_size
+        if made.layout is not None:
+            try:
+                made.layout.check(seen.st_size, self._sizes[: len(self._sources)])
+            except ValueError as exc:
+                raise self._broken(str(exc)) from exc
+            size = made.layout.size
+        if size != made.size or size > self._limits.output_bytes:
+            raise self._broken("a result of another size")
         return made
 
 

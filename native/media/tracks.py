@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -62,6 +63,7 @@ class Index:
     media: MediaInfo
     tracks: dict[int, Track]
     kept: bool = False  # it comes from a sidecar
+    left: Callable[[int, int], bytes] | None = None  # what stands for the bytes at an offset, so many, when they may stay where they are
 
     @property
     def start(self) -> Fraction:

@@ -15,6 +15,7 @@ from native.media.cut import Promise
 from native.media.edit import Edit
 from native.media.index import Index, Track, build
 from native.media.made import Made
+from native.media.mp4.layout import Layout
 from native.media.source import Blocks, FileSource
 
 AFTER = 12  # packets decoded after a seam: more than any decoder's reordering
@@ -30,14 +31,15 @@ class _Proof:
 
     promise: Promise
     state: tuple[int, int]
+    layout: Layout | None
 
 
 _proofs: dict[Path, _Proof] = {}
 
 
-def remember(path: Path, promise: Promise) -> None:
+def remember(path: Path, promise: Promise, layout: Layout | None = None) -> None:
     """Notes that the file at `path` was checked and keeps this promise."""
-    _proofs[path] = _Proof(promise, _state(path))
+    _proofs[path] = _Proof(promise, _state(path), layout)
 
 
 def verify(made: Made, edit: Edit) -> None:
@@ -46,6 +48,8 @@ def verify(made: Made, edit: Edit) -> None:
     if proof is None:
         raise errors.VERIFY_FAILED("Nothing is known of how the result was made.")
     promise = proof.promise
+    if made.layout != proof.layout or (made.layout is not None and proof.state != _state(made.path)):
+        raise errors.VERIFY_FAILED("The result is not the one that was checked.")
     if proof.state != _state(made.path):
         # The file is not the one that was proven when it was made.
         check(made.path, promise, edit.output.container)
@@ -56,21 +60,26 @@ def verify(made: Made, edit: Edit) -> None:
 def check(path: Path, promise: Promise, container: str) -> Index:
     """The index of the output at `path`, when it keeps its promise. Raises VERIFY_FAILED."""
     with FileSource(path) as file:
-        try:
-            index = build(Blocks(file))
-        except errors.Problem as exc:
-            raise errors.VERIFY_FAILED("The result cannot be read back.") from exc
-        if index.kind.demuxer != containers.OF[container].demuxer:
-            raise errors.VERIFY_FAILED("The result is in another container than was asked for.")
-        _sounds(index, promise)
-        if promise.times:
-            track = index.video
-            if track is None:
-                raise errors.VERIFY_FAILED("The result has no video.")
-            _times(index, track, promise, ends=containers.OF[container].lasts)
-            _decoding_times(index, track)
-            _decodes(index, track, promise)
-        return index
+        return proven(Blocks(file), promise, container)
+
+
+def proven(blocks: Blocks, promise: Promise, container: str, *, sparing: bool = False) -> Index:
+    """The same of an output that is read from anywhere. `sparing`: of its sound only the two ends are decoded."""
+    try:
+        index = build(blocks)
+    except errors.Problem as exc:
+        raise errors.VERIFY_FAILED("The result cannot be read back.") from exc
+    if index.kind.demuxer != containers.OF[container].demuxer:
+        raise errors.VERIFY_FAILED("The result is in another container than was asked for.")
+    _sounds(index, promise, sparing=sparing)
+    if promise.times:
+        track = index.video
+        if track is None:
+            raise errors.VERIFY_FAILED("The result has no video.")
+        _times(index, track, promise, ends=containers.OF[container].lasts)
+        _decoding_times(index, track)
+        _decodes(index, track, promise)
+    return index
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -110,7 +119,7 @@ def _decoding_times(index: Index, track: Track) -> None:
         before = dts
 
 
-def _sounds(index: Index, promise: Promise) -> None:
+def _sounds(index: Index, promise: Promise, *, sparing: bool) -> None:
     """All sound tracks are there and last as long as the picture, but for a packet."""
     if len(index.audio) != promise.sounds:
         raise errors.VERIFY_FAILED(f"The result has {len(index.audio)} sound tracks instead of {promise.sounds}.")
@@ -119,21 +128,23 @@ def _sounds(index: Index, promise: Promise) -> None:
         end = (track.pts[-1] + track.last) * track.time_base - index.start
         if end > promise.sound_seconds + longest + Fraction(1, 10):
             raise errors.VERIFY_FAILED("The sound of the result is too long.")
-        if not _heard(index, track):
+        if not _heard(index, track, sparing=sparing):
             raise errors.VERIFY_FAILED("The sound of the result does not decode.")
 
 
-def _heard(index: Index, track: Track) -> bool:
-    """Does the sound decode? All of a short one; of a long one pieces, spread evenly, its beginning and its end among them."""
+def _heard(index: Index, track: Track, *, sparing: bool = False) -> bool:
+    """Does the sound decode? All of a short one; of a long one pieces, spread evenly, its beginning and its end among them.
+    `sparing`: those two only."""
     if track.decoder is None:
         return True  # nobody here can say
     count = len(track.pts)
     starts = range(0, count, max(1, count)) if count <= SOUND else range(0, count - PIECE + 1, max(1, (count - PIECE) // PIECES))
-    for first in starts:
+    whole = count <= SOUND and not sparing
+    for first in starts if not sparing else sorted({0, max(0, count - PIECE)}):
         decoder = samples.decoder(track)
         decoder.options = {"err_detect": "explode"}
         try:
-            for sample in packets.read(index, track, first, count if count <= SOUND else first + PIECE):
+            for sample in packets.read(index, track, first, count if whole else min(count, first + PIECE)):
                 decoder.decode(sample.packet(track))
         except av.error.FFmpegError:
             if first == 0 or not _leans(track):

@@ -122,11 +122,9 @@ class Desk:
                 times = self._keyframes(self._sources[call["source"]])
                 return {"keyframes": [f"{time.numerator}/{time.denominator}" for time in times]}
             case "render":
-                return {
-                    "made": self._render(self._edit.model_validate(call["edit"]), self._sources, self._room, self.report).model_dump(
-                        mode="json"
-                    )
-                }
+                edit = self._edit.model_validate(call["edit"])
+                made = self._render(edit, self._sources, self._room, self.report, call.get("least"))
+                return {"made": made.model_dump(mode="json")}
             case "verify":
                 self._verify(self._made_of.model_validate(call["made"]), self._edit.model_validate(call["edit"]))
                 return {}

@@ -58,11 +58,29 @@ class Stitch:
         source = self.sources[part.source]
         for piece in part.pieces:
             if isinstance(piece, Copy):
-                yield from self.copied(source, piece)
+                yield from self.copied(source, piece) if source.index.left is None or not self.passes(source) else self._left(source, piece)
             elif isinstance(piece, Primed):
                 yield from self.primed(source, piece)
             else:
                 yield from self.encoded(source, piece, times_of(part, piece))
+
+    def passes(self, source: Source) -> bool:
+        """Do the copied packets of a source go into the output as they are, so that they may stay where they lie?"""
+        del source
+        return False
+
+    def _left(self, source: Source, piece: Copy) -> Iterator[Coded]:
+        """A copied run that stays, but for its ends: what comes before and after may want them changed."""
+        numbers = list(rows(piece))
+        if len(numbers) < 3:
+            yield from self.copied(source, piece)
+            return
+        first, last, dropped = numbers[0], numbers[-1], set(piece.dropped)
+        yield from self.copied(source, Copy(first, first + 1))
+        for sample in packets.left(source.index, track_of(source), first + 1, last):
+            if sample.number not in dropped:
+                yield Coded(sample.data, sample.pts, sample.key, left=True)
+        yield from self.copied(source, Copy(last, last + 1))
 
     def copied(self, source: Source, piece: Copy) -> Iterator[Coded]:
         """Packets as they are."""

@@ -214,8 +214,8 @@ class Stitch(base.Stitch):
     def pictures(self, part: Part) -> Iterator[Coded]:
         try:
             for n, picture in enumerate(super().pictures(part)):
-                yield self._told_apart(picture, begins=n == 0) if picture.key else picture
-                self._last_idr = self._last_idr if picture.key else None
+                yield self._told_apart(picture, begins=n == 0) if picture.key and not picture.left else picture
+                self._last_idr = self._last_idr if picture.key and not picture.left else None
         except Unsupported as exc:
             raise NotCopyable(str(exc)) from exc
 
@@ -237,6 +237,10 @@ class Stitch(base.Stitch):
             for unit, header in zip(units, headers, strict=True)
         ]
         return replace(picture, data=nal.join(changed, self._width))
+
+    def passes(self, source: Source) -> bool:
+        footage = footage_of(source)
+        return footage in self._whole and footage.width == self._width
 
     def copied(self, source: Source, piece: Copy) -> Iterator[Coded]:
         footage = footage_of(source)

@@ -70,7 +70,7 @@ def runs(rows: Rows, least: int, spare: Sequence[Spare]) -> tuple[list[Run], arr
     of = array("i", [-1]) * len(rows)
     for (source, _), members in groups.items():
         members.sort(key=rows.offsets.__getitem__)
-        for first, last in _unbroken(rows, members, _merged(spare[source]) if spare else []):
+        for first, last in _unbroken(rows, members, merged(spare[source]) if spare else []):
             start, end = rows.offsets[members[first]], rows.offsets[members[last - 1]] + rows.sizes[members[last - 1]]
             if end - start >= least:
                 for row in members[first:last]:
@@ -92,7 +92,7 @@ def _unbroken(rows: Rows, members: Sequence[int], spare: Spare) -> Iterator[tupl
         first = n
 
 
-def _merged(spans: Spare) -> list[tuple[int, int]]:
+def merged(spans: Spare) -> list[tuple[int, int]]:
     """The same bytes in the fewest spans."""
     found: list[tuple[int, int]] = []
     for start, end in sorted(spans):
