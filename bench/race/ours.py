@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -76,29 +77,42 @@ def main() -> int:
         _keep(job, store)
     session.warm()
     _until_idle()
+    sent = _Sent(store) if store else None
     print("ready", flush=True)
     sys.stdin.readline()
-    began, before = time.perf_counter(), _cpu()
-    made, read, sent = _work(job, store)
-    wall, cpu = time.perf_counter() - began, _cpu() - before
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * UNIT
-    session.cool()
-    counts = {name: getattr(made, name) for name in ("copied_frames", "primed_frames", "encoded_frames", "warnings")}
-    costs = {"wall_seconds": wall, "cpu_seconds": cpu, "peak_bytes": peak, "read_bytes": read, "sent_bytes": sent}
+    output = Path(job["output"])
+    with tempfile.TemporaryDirectory(dir=output.parent) as room:
+        began, before = time.perf_counter(), _cpu()
+        made, read, key = _work(job, store, Path(room))
+        wall, cpu = time.perf_counter() - began, _cpu() - before
+        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * UNIT
+        session.cool()
+        counts = {name: getattr(made, name) for name in ("copied_frames", "primed_frames", "encoded_frames", "warnings")}
+        costs = {
+            "wall_seconds": wall,
+            "cpu_seconds": cpu,
+            "peak_bytes": peak,
+            "read_bytes": read,
+            "sent_bytes": sent.size if sent else None,
+        }
+        if key is None:
+            made.path.rename(output)
+        else:
+            _fetch(job, store, key, made.size, output)
     print(json.dumps({**costs, **counts}))
     return 0
 
 
-def _work(job: dict[str, Any], store: Any) -> tuple[Any, int, int | None]:
-    """(what was made, bytes of the sources read, bytes sent to the store), by the acts of `native.flow`."""
+def _work(job: Mapping[str, Any], store: Any, room: Path) -> tuple[Any, int, str | None]:
+    """(what was made, bytes of the sources read, the key of the result in the store), by the acts of `native.flow`."""
     from native import kept
     from native.media import session
     from native.media.edit import Edit
     from native.media.source import FileSource
+    from native.objects import keys, parts
 
-    edit, output, sent = Edit.model_validate(job["edit"]), Path(job["output"]), None
+    edit = Edit.model_validate(job["edit"])
     with ExitStack() as stack:
-        room = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=output.parent)))
         sources: list[Any] = [
             stack.enter_context(FileSource(it["path"])) if "path" in it else store.reader(it["bucket"], it["key"], it["size"])
             for it in job["sources"]
@@ -106,14 +120,38 @@ def _work(job: dict[str, Any], store: Any) -> tuple[Any, int, int | None]:
         indexes = kept.indexes(sources) if job["kept"] else []
         with session.open(sources, room, session.Limits(), indexes=indexes) as media:
             media.probe()
-            made = media.render(edit)
+            made = media.render(edit, least=parts.WORTH if store else None)
             media.verify(made, edit)
-        if store is not None:
-            bucket = job["environment"]["S3_OUTPUTS_BUCKET"]
-            sent = store.put_file(bucket, f"bench/{room.name}.{made.container}", made.path, "video/mp4").size
-            store.delete(bucket, f"bench/{room.name}.{made.container}")
-        made.path.rename(output)
-        return made, sum(source.bytes_read for source in sources), sent
+        if store is None:
+            return made, sum(source.bytes_read for source in sources), None
+        bucket, key = job["environment"]["S3_OUTPUTS_BUCKET"], keys.output(uuid.uuid4().hex, 1, f"result.{made.container}")
+        if made.layout is None:
+            store.put_file(bucket, key, made.path, "video/mp4")
+        else:
+            spans = [parts.Span(piece.source, piece.offset, piece.size) for piece in made.layout.pieces]
+            store.put_joined(bucket, key, made.path, spans, sources, content_type="video/mp4")
+        return made, sum(source.bytes_read for source in sources), key
+
+
+class _Sent:
+    """`size`: the bytes of all bodies sent to the store from now on."""
+
+    def __init__(self, store: Any) -> None:
+        self.size = 0
+        store._door.client.meta.events.register("before-send.s3", self._count)
+
+    def _count(self, request: Any, **_: Any) -> None:
+        self.size += int(request.headers.get("Content-Length") or 0)
+
+
+def _fetch(job: Mapping[str, Any], store: Any, key: str, size: int, output: Path) -> None:
+    """The result out of the store, to be looked at; it is not kept."""
+    bucket = job["environment"]["S3_OUTPUTS_BUCKET"]
+    source = store.reader(bucket, key, size)
+    with output.open("wb") as file:
+        for at in range(0, size, 8 << 20):
+            file.write(source.read(at, 8 << 20))
+    store.delete(bucket, key)
 
 
 def _keep(job: Mapping[str, Any], store: Any) -> None:
