@@ -12,17 +12,17 @@ import pytest
 from tests.faults.world import World
 
 # Long enough that a fault lands inside the encode, short enough that a test ends: about two seconds of work on two cores.
-SECONDS, RATE = 20, 30
+SECONDS, RATE = 32, 30
 
 
 @pytest.fixture(scope="session")
 def slow_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 frames of 640x360 with a tone."""
+    """960 frames of 640x360 with a tone: 10 MB, so that it is not read whole to know it."""
     path = tmp_path_factory.mktemp("clips") / "slow.mp4"
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", f"testsrc2=s=640x360:r={RATE}:d={SECONDS}",
         "-f", "lavfi", "-i", f"sine=f=440:r=48000:d={SECONDS}", "-vf", "noise=alls=10:allf=t", "-c:v", "libx264", "-preset", "ultrafast",
-        "-crf", "24", "-g", "90", "-pix_fmt", "yuv420p", "-c:a", "aac", "-movflags", "+faststart", str(path),
+        "-crf", "26", "-g", "90", "-pix_fmt", "yuv420p", "-c:a", "aac", "-movflags", "+faststart", str(path),
     ]  # fmt: skip
     subprocess.run(command, check=True)
     return path
