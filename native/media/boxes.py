@@ -102,6 +102,26 @@ def read(blocks: Blocks) -> list[Table] | None:
     return tables
 
 
+def matrices(blocks: Blocks) -> list[tuple[int, ...] | None]:
+    """The display matrix of every picture track in the file's order, also where the demuxer finds the packets; None for upright ones."""
+    moov = next((box for box in top_level(blocks) if box[0] == b"moov"), None)
+    if moov is None or moov[3] - moov[2] > MAX_MOOV:
+        return []
+    found: list[tuple[int, ...] | None] = []
+    try:
+        for kind, trak in walk(memoryview(blocks.read(moov[2], moov[3] - moov[2]))):
+            if kind == b"trak" and bytes(_need(trak, b"mdia", b"hdlr")[8:12]) == b"vide":
+                found.append(_posed(_need(trak, b"tkhd")))
+    except (Unfit, struct.error, IndexError):
+        return []
+    return found
+
+
+def _posed(tkhd: memoryview) -> tuple[int, ...] | None:
+    matrix = struct.unpack(">9i", tkhd[52:88] if tkhd[0] == 1 else tkhd[40:76])
+    return None if matrix == _IDENTITY else matrix
+
+
 # one of each row is in every track (ISO/IEC 14496-12, 8.5 to 8.7)
 _MANDATORY = ((b"stsd",), (b"stts",), (b"stsc",), (b"stsz", b"stz2"), (b"stco", b"co64"))
 
@@ -181,7 +201,6 @@ def _track(trak: memoryview, movie_scale: int) -> Table:
     )
     wide = tkhd[0] == 1
     track_id = int.from_bytes(tkhd[20:24] if wide else tkhd[12:16], "big")
-    matrix = struct.unpack(">9i", tkhd[52:88] if wide else tkhd[40:76])
     scale = int.from_bytes(mdhd[20:24] if mdhd[0] else mdhd[12:16], "big")
     code = int.from_bytes(mdhd[32:34] if mdhd[0] else mdhd[20:22], "big")
     language = "".join(chr(((code >> shift) & 31) + 0x60) for shift in (10, 5, 0)) if code >= 0x400 and code != 0x7FFF else None
@@ -215,7 +234,7 @@ def _track(trak: memoryview, movie_scale: int) -> Table:
         dts, pts = array("q", map(add, dts, repeat(shift))), array("q", map(add, pts, repeat(shift)))
     return Table(
         id=track_id, handler=handler, tag=tag, timescale=scale, offsets=offsets, sizes=sizes, dts=dts, pts=pts, keys=keys,
-        duration=last, hidden_before=before, hidden_from=until, matrix=None if matrix == _IDENTITY else matrix, language=language,
+        duration=last, hidden_before=before, hidden_from=until, matrix=_posed(tkhd), language=language,
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def build(blocks: Blocks) -> Index:
     with demuxer.open_(blocks, kind) as container:
         tracks = _from_tables(container, tables) if tables is not None else None
         if tracks is None:
-            tracks = _by_reading(container, blocks)
+            _turn(tracks := _by_reading(container, blocks), boxes.matrices(blocks) if kind.demuxer == "mov" else [])
         elif any(_starts_without_key(track) for track in tracks.values()):
             tracks = _retimed(tracks, _by_reading(container, blocks))
         found = _index(blocks, kind, container, tracks)
@@ -164,6 +164,7 @@ def _retimed(tracks: dict[int, Track], read: dict[int, Track]) -> dict[int, Trac
         if len(found.pts) == len(track.pts) and track.hidden_from is not None:
             # the same packets on another clock: the edit's end goes along
             found.hidden_from = track.hidden_from + found.pts[0] - track.pts[0]
+        found.stream = track.stream  # the tables say more: how the picture is turned
         changed[number] = found
     return changed
 

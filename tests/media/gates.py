@@ -204,8 +204,10 @@ def decoding_times(output: Path) -> None:
         assert bare == listed, f"the edit list hides {bare - listed} frames"
 
 
-def lengths(cuts: Sequence[Cut], output: Path) -> None:
-    """The picture lasts as long as the frames asked for, the last one included, and the container as its longest stream (gate 7)."""
+def lengths(cuts: Sequence[Cut], output: Path, *, frame: Fraction = Fraction(0)) -> None:
+    """The picture lasts as long as the frames asked for, the last one included, and the container as its longest stream (gate 7).
+
+    `frame`: seconds of one in an output whose pieces were brought to one rate, so that each lasts whole ones."""
     found = bits.packets(output)
     spread = max(p.pts for p in found) - min(p.pts for p in found)
     with av.open(str(output)) as container:
@@ -216,7 +218,7 @@ def lengths(cuts: Sequence[Cut], output: Path) -> None:
     if said is not None:
         assert said > spread, "the last frame is not shown"
         due = sum((length(cut) for cut in cuts), Fraction(0))
-        slack = sum((2 * MILLISECOND if even(cut) else 2 * pace(cut) for cut in cuts), MILLISECOND)
+        slack = sum((2 * MILLISECOND if even(cut) else 2 * pace(cut) for cut in cuts), MILLISECOND) + frame * len(cuts) / 2
         assert abs(said - due) < slack, f"the picture lasts {float(said):.4f} s instead of {float(due):.4f} s"
     if whole and ends:
         assert abs(whole - max(ends)) <= Fraction(1, 20), f"the container lasts {float(whole):.3f} s, its streams {float(max(ends)):.3f} s"
@@ -261,14 +263,18 @@ def second_decoder(output: Path) -> None:
 def in_step(cuts: Sequence[Cut], output: Path, *, foreign: bool = False) -> list[float]:
     """Milliseconds by which the sound lags behind the source's at places in every cut, none more than 1 (gate 6).
 
-    Where the sound is silent, or too even to have a place, nothing is measured. `foreign`: the sound was made anew at another rate."""
+    Where the sound is silent, or too even to have a place, nothing is measured. `foreign`: the sound was made anew at another rate, and
+    each piece begins with a whole frame."""
     rate, found = 48000, []
     if not bits.sounds(output):
         return found
     b0, b = looking.heard(output, rate)
     begin = Fraction(0)
+    shown = [f.time for f in looking.frames(output, numbered=all(cut.numbered for cut in cuts))]
     for cut in cuts:
         asked, lasts = cut.frames, length(cut)
+        if foreign:
+            begin = min(shown, key=lambda t: abs(t - begin))
         if bits.sounds(cut.source):
             a0, a = looking.heard(cut.source, rate)
             for part in (Fraction(1, 16), Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(7, 8)):

@@ -43,13 +43,13 @@ def conformed(cuts: Sequence[Cut], output: Path) -> None:
     """The pieces follow each other, as long as they should be, in step with their sound, and show what their source shows then."""
     looking.strictly_decodes(output)
     gates.decoding_times(output)
-    gates.lengths(cuts, output)
     gates.one_parameter_set(output)
     gates.second_decoder(output)
     got = looking.frames(output, numbered=False)
     steps = [b.time - a.time for a, b in pairwise(got)]
     assert all(step > 0 for step in steps), "two frames are shown at one time"
     frame = sorted(steps)[len(steps) // 2] if steps else Fraction(1, 25)
+    gates.lengths(cuts, output, frame=frame)
     found = bits.packets(output)
     last = max(found, key=lambda p: p.pts)
     length = last.pts + last.duration - min(p.pts for p in found)
@@ -74,8 +74,11 @@ def _shows(cut: Cut, output: Path, begin: Fraction, frame: Fraction) -> None:
     near = {n: range(max(0, base + n - 12), min(len(shown), base + n + 13)) for n in places}
     theirs = looking.lumas(cut.source, {m for some in near.values() for m in some})
     width, height = _upright(cut.source)
+    if min(theirs[base + places[0]].shape) < ACROSS:
+        return  # a few pixels are no picture
+    wide = _stretch(output)
     for n in places:
-        picture = grid(mine[wanted[n]], _box(mine[wanted[n]].shape, width, height))
+        picture = grid(mine[wanted[n]], _box(mine[wanted[n]].shape, width / wide, height))
         turn = max(range(8), key=lambda k: _likeness(picture, grid(_turned(theirs[base + n], k), None)))
         turned = {m: grid(_turned(theirs[m], turn), None) for m in near[n]}
         likeness = {m: _likeness(picture, other) for m, other in turned.items()}
@@ -86,6 +89,12 @@ def _shows(cut: Cut, output: Path, begin: Fraction, frame: Fraction) -> None:
             f"at {float(got[wanted[n]].time):.2f} s frame {best} is shown, not {own}"
         )
         assert likeness[own] > 0.5 or float(np.std(turned[own])) < 4, f"at {float(got[wanted[n]].time):.2f} s something else is shown"
+
+
+def _stretch(path: Path) -> Fraction:
+    """How wide the pixels are."""
+    with av.open(str(path), metadata_errors="replace") as container:
+        return Fraction(container.streams.video[0].codec_context.sample_aspect_ratio or 1)
 
 
 def _upright(path: Path) -> tuple[Fraction, Fraction]:

@@ -188,3 +188,12 @@ def test_a_source_that_ends_too_soon_is_never_a_short_success(name: str, keep: f
     with pytest.raises(errors.Problem) as caught:
         render([short], tmp_path, {})
     assert caught.value.kind is errors.SOURCE_TRUNCATED
+
+
+def test_fragments_keep_their_turn(folder: Path, tmp_path: Path) -> None:
+    """A fragmented recording that players turn is turned as well when it is cut or encoded."""
+    clip = tmp_path / "fragments.mp4"
+    clips.ffmpeg("-i", str(clips.rotated(folder)), "-c", "copy", "-movflags", "frag_keyframe+empty_moov", str(clip))
+    for mode in ("exact", "encode"):
+        made = render([clip], tmp_path, {"start": "1.1", "end": "2"}, mode=mode)
+        assert next(s.rotation for s in made.streams if s.kind == "video") == 270

@@ -102,6 +102,7 @@ def test_time_0_is_where_the_edit_can_be_shown_from(tmp_path: Path) -> None:
     asked = edit.Edit.model_validate({"segments": [{"start": "0", "end": "0.5"}]})
     made = engine.render(asked, [source.FileSource(path)], tmp_path, lambda *_: None)
     verify.verify(made, asked)
+    assert next(s.rotation for s in made.streams if s.kind == "video") == 90  # as only its tables say
     expected, got = _lumas(path, 0.5), _lumas(made.path, 9)
     assert [time for time, _ in got] == [time for time, _ in expected]
     assert len(got) == made.frames == 15
