@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from native.jobs.keys import Keys
 from native.objects.store import Store
 from tests.function import Function
 from tests.media import looking
-from tests.services.objects.toxic import Network, Plan, Refuse, network
+from tests.services.objects.toxic import Hang, Network, Plan, Refuse, network
 
 RATE = 25
 
@@ -154,5 +155,31 @@ def test_a_store_that_fails_half_way_keeps_nothing(world, key):
     deadline = time.monotonic() + 30
     while not parts_of(world.net) or (list(world.store.uploads(world.bucket, "out/")) and time.monotonic() < deadline):
         time.sleep(0.2)  # the attempt is another process's
+    assert world.left() == []
+    assert list(world.store.uploads(world.bucket, "out/")) == []
+
+
+def test_a_cancelled_job_leaves_nothing(world, environment, tmp_path):
+    """Cancelled while the store copies: the job ends so, and neither an object nor an upload is left."""
+    copying = threading.Event()
+
+    def plan(method, path, before):
+        if method == "PUT" and "partNumber=2" in path and before == 0:
+            copying.set()
+            return Hang(2.0)  # longer than a worker needs to hear of it
+        return None
+
+    world.net.plan = plan
+    body = {"source": world.asset, "start": "4.5", "end": "104.5"}
+    answers: list[httpx.Response] = []
+    with Function("status", environment, tmp_path / "status.log") as status:
+        asking = threading.Thread(target=lambda: answers.append(world.http.post(world.function.url, json=body)))
+        asking.start()
+        assert copying.wait(90)
+        (job,) = world.http.get(status.url).json()["jobs"]
+        world.http.delete(f"{status.url}/{job['id']}")
+        asking.join(60)
+        assert world.http.get(f"{status.url}/{job['id']}").json()["state"] == "cancelled"
+    assert answers
     assert world.left() == []
     assert list(world.store.uploads(world.bucket, "out/")) == []
