@@ -74,7 +74,7 @@ def test_a_worker_that_wakes_up_to_finish_is_refused(world, request_body):
     first.signal(signal.SIGSTOP)
     gate.open()
     world.queue.workers.remove(first)
-    gate = world.gate("encoding")
+    gate = world.gate("probing")
     world.worker()
     with world.reaper():
         gate.reached()
