@@ -119,6 +119,18 @@ def marked(path: Path) -> list[int]:
     return []
 
 
+def lasts(path: Path) -> Fraction:
+    """Seconds that an MP4 says its picture is shown: in its track's header, since the media's own length counts decoding times."""
+    moov = _box(path.read_bytes(), b"moov")
+    header = _box(moov, b"mvhd")
+    scale = int.from_bytes(header[20:24] if header[0] else header[12:16], "big")
+    for track in _boxes(moov, b"trak"):
+        if _box(_box(track, b"mdia"), b"hdlr")[8:12] == b"vide":
+            said = _box(track, b"tkhd")
+            return Fraction(int.from_bytes(said[28:36] if said[0] else said[20:24], "big"), scale)
+    return Fraction(0)
+
+
 def _box(data: bytes, kind: bytes) -> bytes:
     return next(_boxes(data, kind), b"")
 

@@ -213,8 +213,7 @@ def lengths(cuts: Sequence[Cut], output: Path, *, frame: Fraction = Fraction(0))
     with av.open(str(output)) as container:
         whole = Fraction(container.duration or 0, av.time_base)
         ends = [Fraction(((s.start_time or 0) + s.duration) * s.time_base) for s in container.streams if s.duration and s.time_base]
-        stream = container.streams.video[0]
-        said = Fraction(stream.duration * stream.time_base) if stream.duration and output.suffix in (".mp4", ".mov") else None
+    said = bits.lasts(output) if output.suffix in (".mp4", ".mov") else None
     if said is not None:
         assert said > spread, "the last frame is not shown"
         due = sum((length(cut) for cut in cuts), Fraction(0))

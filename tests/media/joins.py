@@ -77,6 +77,8 @@ def _shows(cut: Cut, output: Path, begin: Fraction, frame: Fraction) -> None:
     if min(theirs[base + places[0]].shape) < ACROSS:
         return  # a few pixels are no picture
     wide = _stretch(output)
+    if _turn(output) % 180:
+        width, height = height, width
     for n in places:
         picture = grid(mine[wanted[n]], _box(mine[wanted[n]].shape, width / wide, height))
         turn = max(range(8), key=lambda k: _likeness(picture, grid(_turned(theirs[base + n], k), None)))
@@ -95,6 +97,11 @@ def _stretch(path: Path) -> Fraction:
     """How wide the pixels are."""
     with av.open(str(path), metadata_errors="replace") as container:
         return Fraction(container.streams.video[0].codec_context.sample_aspect_ratio or 1)
+
+
+def _turn(path: Path) -> int:
+    with av.open(str(path), metadata_errors="replace") as container:
+        return next(container.decode(container.streams.video[0])).rotation
 
 
 def _upright(path: Path) -> tuple[Fraction, Fraction]:
