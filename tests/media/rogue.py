@@ -40,7 +40,7 @@ class Rogue:
 
     def descriptors(self) -> Any:
         found = []
-        for number in range(3, 256):
+        for number in range(3, 1 << 16):  # it has the number that it had in the parent, which may hold many
             try:
                 os.fstat(number)
             except OSError:

@@ -97,7 +97,7 @@ def test_segments_of_several_sources(folder: Path, tmp_path: Path) -> None:
 
 def test_little_is_read(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a long cut the middle is never read, not even to prove it."""
-    clip = clips.make(replace(clips.H264["gop30"], name="rich", seconds=40, filters="noise=alls=40:allf=t"), folder)
+    clip = clips.make(replace(clips.H264["gop30"], name="rich_and_long", seconds=40, filters="noise=alls=40:allf=t"), folder)
     monkeypatch.setattr(verify, "SMALL", 0)
     left, read = render([clip], tmp_path / "left", {"source": 0, "start": "0.7", "end": "39.2"}, least=256 * KIB)
     assert left.layout is not None
