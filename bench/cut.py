@@ -39,7 +39,8 @@ def main() -> int:
         for name in given.only or ROWS:
             outcomes.append(row.run(ROWS[name](here), given.runs, given.data, _say, judged=not given.quick))
             print(chart.table(outcomes[-1]), flush=True)
-            race = replace(race, outcomes=tuple(outcomes))
+            ran = {outcome.name for outcome in outcomes}
+            race = replace(race, outcomes=tuple(outcomes), left_out=tuple(it for it in ROWS if it not in ran))
             if given.save:
                 given.save.write_text(json.dumps(race.document(), indent=1) + "\n")
     print(f"\nThe cut engine, {given.runs} runs   ({race.machine}; {time.monotonic() - began:.0f} s)")

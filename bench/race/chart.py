@@ -62,11 +62,15 @@ def _verdicts(outcome: Outcome) -> list[str]:
 def page(race: Race) -> str:
     """docs/measurements.md."""
     versions = ", ".join(f"{name} {version}" for name, version in race.versions.items())
+    # our worker gives way to everything else (native/media/worker.py), the peers do not
+    busy = " **It was busy with other work: the wall times, ours above all, are too long, and those bounds prove nothing.**"
+    rounds = f"medians of {race.runs} rounds" if race.runs > 1 else "one round"
+    missing = [f"Not run that day: {', '.join(race.left_out)}.", ""] if race.left_out else []
     lines = [
         "# Measurements",
         "",
-        f"The cut engine against its peers, side by side in one run; medians of {race.runs}. {race.date}, {race.machine}.",
-        f"{versions}. Load of the machine when the run began: {race.load:.1f}.",
+        f"The cut engine against its peers, side by side, {rounds}. {race.date}, {race.machine}.",
+        f"{versions}. Load of the machine when the run began: {race.load:.1f}.{busy if race.load > 1 else ''}",
         "",
         "![The same work, by ours and by the peers](measurements/cut.svg)",
         "",
@@ -80,6 +84,7 @@ def page(race: Race) -> str:
         "peers run as their makers run them: a command each time. Memory is that of the largest process. What an output shows is read off",
         "its decoded pictures, each of which carries its number, and its sound is compared with what was made. Slow peers run once.",
         "",
+        *missing,
         "| row | bound | measured | required | |",
         "|---|---|---|---|---|",
     ]

@@ -90,6 +90,7 @@ class Race:
     runs: int
     versions: dict[str, str]
     outcomes: tuple[Outcome, ...] = field(default_factory=tuple)
+    left_out: tuple[str, ...] = ()  # rows that were not run
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,6 +101,7 @@ def load(document: dict[str, Any]) -> Race:
     return Race(
         **{
             **document,
+            "left_out": tuple(document["left_out"]),
             "outcomes": tuple(
                 Outcome(
                     **{
