@@ -52,7 +52,7 @@ def upload(services, body):
 
 def stored(services, asset) -> bytes | None:
     """What is kept of an asset, once it is there; None when nothing comes."""
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             size = services.objects.stat(asset.bucket, keys.index(asset.key)).size
@@ -115,7 +115,7 @@ def test_an_index_of_what_was_there_before_is_not_used(services, body, readers):
     after = assets.inspect(services, asset)
     assert readers[0].bytes_read >= len(body)
     assert after["keyframes"] != before["keyframes"]
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while stored(services, asset) == old and time.monotonic() < deadline:
         time.sleep(0.02)
     readers.clear()
@@ -136,7 +136,7 @@ def test_a_broken_index_is_ignored_and_replaced(services, body, bad):
         bad = sidecar.pack(b"nve index\n" + bytes(100), etag, asset.size)
     services.objects.put_bytes(asset.bucket, keys.index(asset.key), bad)
     assert trim(services, asset)["frames"] == 30
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while stored(services, asset) != good and time.monotonic() < deadline:
         time.sleep(0.02)
     assert stored(services, asset) == good
@@ -153,7 +153,7 @@ def test_a_store_that_keeps_no_index_fails_no_job(services, body, monkeypatch):
 
     monkeypatch.setattr(keys, "index", away)
     assert trim(services, asset)["frames"] == 30
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while len(asked) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert asked == [asset.key, asset.key]
